@@ -2,13 +2,17 @@
 
 mod event;
 mod mailbox;
+mod memory;
 mod pacer;
+mod socket;
 mod subscription;
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -21,14 +25,18 @@ use crate::sync::lock;
 
 pub use event::{AsUpdate, Event, Subject};
 pub use mailbox::{GivenUp, Mailbox, Topic};
+pub use memory::Counted;
 pub use subscription::{Delivery, Resync, Subscription};
 
+use memory::EventMemory;
 use pacer::Pacer;
+use socket::Socket;
 use subscription::Item;
 
-/// Bytes of the events that wait for one socket: 256 of the longest messages, which take six times as much where JSON escapes
-/// each of their bytes.
-const QUEUE_BYTES: usize = 16 * 1024 * 1024;
+/// When all sockets are told to reload, each has this much of the time over which that is spread: two thousand begin in a second. The
+/// whole is a drain's, whose clients come back and load no less.
+const RELOAD: Duration = Duration::from_micros(500);
+const MAX_RELOAD_SPREAD: Duration = Duration::from_secs(5);
 
 /// Bounds of the hub; zero means no bound for the first two.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +45,8 @@ pub struct HubLimits {
     pub connections_per_user: usize,
     /// Events that wait for one socket.
     pub socket_queue: usize,
+    /// Bytes of the events that wait for all of them, each counted once.
+    pub queued_bytes: usize,
 }
 
 impl From<&Config> for HubLimits {
@@ -45,6 +55,7 @@ impl From<&Config> for HubLimits {
             connections: config.limits.connections,
             connections_per_user: config.limits.connections_per_user,
             socket_queue: config.limits.socket_queue,
+            queued_bytes: config.limits.queued_events_bytes,
         }
     }
 }
@@ -59,6 +70,7 @@ struct Shared {
     limits: HubLimits,
     /// A std mutex: held for map look-ups and `try_send`s only, never over an await.
     state: Mutex<State>,
+    memory: EventMemory,
     overflows: AtomicU64,
 }
 
@@ -123,33 +135,6 @@ impl Sockets {
     }
 }
 
-struct Socket {
-    connection: ConnectionId,
-    queue: mpsc::Sender<Item>,
-    mailbox: Arc<Mailbox>,
-}
-
-impl Socket {
-    /// `false` when its queue is full.
-    fn offer(&self, item: Item) -> bool {
-        let queued = &self.mailbox.queued;
-        let bytes = item.bytes();
-        // One that is larger than the bound passes alone.
-        let before = queued.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before == 0 || before + bytes <= QUEUE_BYTES;
-        fits && !matches!(
-            self.queue.try_send(item),
-            Err(mpsc::error::TrySendError::Full(_))
-        )
-    }
-
-    /// Whether its queue has room for more than `half` of the events that it holds, and for half of their bytes.
-    fn has_room(&self, half: usize) -> bool {
-        let queued = self.mailbox.queued.load(Ordering::Relaxed);
-        self.queue.capacity() > half && queued <= QUEUE_BYTES / 2
-    }
-}
-
 impl Hub {
     pub fn new(limits: HubLimits) -> Self {
         let state = State {
@@ -163,6 +148,7 @@ impl Hub {
             shared: Arc::new(Shared {
                 limits,
                 state: Mutex::new(state),
+                memory: EventMemory::new(limits.queued_bytes),
                 overflows: AtomicU64::new(0),
             }),
         }
@@ -207,12 +193,23 @@ impl Hub {
             receiver,
             mailbox,
             pacer,
+            held: None,
         })
     }
 
-    /// Puts an event into the queue of every socket of its recipients. A full queue is given up.
+    /// Puts an event into the queue of every socket of its recipients. A full queue is given up, and where all queues together hold too
+    /// much, the longest are.
     pub fn publish(&self, recipients: &[UserId], event: &Arc<Event>) {
         let mut state = self.lock();
+        let mut users = recipients.iter();
+        if !users.any(|user| state.users.contains_key(user)) {
+            return;
+        }
+        let bytes = event.bytes();
+        if let Some(shortage) = self.shared.memory.shortage(bytes) {
+            self.give_up_longest(&mut state, shortage);
+        }
+        event.counted.count(&self.shared.memory, bytes);
         for (place, user) in recipients.iter().enumerate() {
             if !recipients[..place].contains(user) {
                 self.push(&mut state, *user, || Item::Event(Arc::clone(event)));
@@ -235,7 +232,7 @@ impl Hub {
         }
     }
 
-    /// Tells every socket to reload: what happened before is not known to be complete.
+    /// Tells every socket to reload: what happened before is not known to be complete. Where there are many, over a few seconds.
     pub fn resync_all(&self, reason: &'static str) {
         let mut state = self.lock();
         let Some(position) = &state.position else {
@@ -244,6 +241,9 @@ impl Hub {
         let resync = Arc::new(Resync {
             reason,
             cursor: position.encode(),
+            spread: RELOAD
+                .saturating_mul(u32::try_from(state.count).unwrap_or(u32::MAX))
+                .min(MAX_RELOAD_SPREAD),
         });
         let users: Vec<UserId> = state.users.keys().copied().collect();
         for user in users {
@@ -356,6 +356,38 @@ impl Hub {
             }
             kept
         });
+    }
+
+    /// Gives up the sockets that are furthest behind, until these have so many bytes. Nobody to whom nothing is to be sent. All are looked
+    /// through, which is for the rare moment.
+    fn give_up_longest(&self, state: &mut State, mut bytes: usize) {
+        let mut longest: Vec<(usize, UserId, ConnectionId)> = Vec::new();
+        for (user, theirs) in &state.users {
+            let behind = theirs.sockets.iter().map(|s| (s.behind(), s.connection));
+            longest.extend(
+                behind
+                    .filter(|(behind, _)| *behind > 0)
+                    .map(|(behind, connection)| (behind, *user, connection)),
+            );
+        }
+        longest.sort_unstable_by_key(|(behind, user, _)| (Reverse(*behind), user.0));
+        let mut users = HashSet::new();
+        for (behind, user, connection) in longest {
+            if bytes == 0 {
+                return;
+            }
+            // A user's sockets have the same events.
+            let freed = if users.insert(user) { behind } else { 0 };
+            self.give_up_but(state, user, |socket| {
+                let stays = socket.connection != connection;
+                if !stays {
+                    socket.mailbox.leaving.store(freed, Ordering::Relaxed);
+                    self.shared.memory.leaves(freed);
+                }
+                stays
+            });
+            bytes = bytes.saturating_sub(freed);
+        }
     }
 
     fn remove(&self, user: UserId, connection: ConnectionId) {

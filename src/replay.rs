@@ -146,7 +146,11 @@ impl Replay {
         let Some(asked) = Cursor::decode(cursor) else {
             return resync("the cursor is not one of ours");
         };
-        let limit = i64::try_from(self.limits.events).unwrap_or(i64::MAX - 1) + 1;
+        // Of another database only its word on its identity is of use. After a failover all clients come with such cursors.
+        let limit = match asked.identity == position.identity {
+            true => i64::try_from(self.limits.events).unwrap_or(i64::MAX - 1) + 1,
+            false => 0,
+        };
         let bytes = i64::try_from(self.limits.bytes).unwrap_or(i64::MAX);
         let read = self.store.missed(user, asked.horizon, limit, bytes).await?;
         let MissedRead::Changes(read) = read else {

@@ -26,6 +26,7 @@ pub fn hub(socket_queue: usize) -> Hub {
         connections: 0,
         connections_per_user: 0,
         socket_queue,
+        queued_bytes: usize::MAX,
     });
     hub.start_at(Cursor {
         identity: Identity("a-b-1".into()),

@@ -49,6 +49,7 @@ fn hub() -> Hub {
         connections: 0,
         connections_per_user: 0,
         socket_queue: 256,
+        queued_bytes: 1 << 20,
     });
     hub.start_at(Cursor {
         identity: Identity("a".into()),
@@ -74,6 +75,7 @@ fn deliver(hub: &Hub, recipients: &[UserId; 2], sockets: &mut [Subscription]) ->
         ),
         made_at: None,
         as_update: None,
+        counted: Default::default(),
     };
     hub.publish(recipients, &Arc::new(event));
     for socket in sockets {

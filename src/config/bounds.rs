@@ -34,6 +34,8 @@ pub struct Limits {
     pub watched_users: usize,
     /// `SOCKET_QUEUE`, 256 frames.
     pub socket_queue: usize,
+    /// `QUEUED_EVENTS_BYTES`, 134217728: of all events that wait for sockets.
+    pub queued_events_bytes: usize,
     /// `RATE_LIMIT_PER_SECOND`, 50, and `RATE_LIMIT_BURST`, 200. Both or neither are zero.
     pub rate_per_second: u32,
     pub rate_burst: u32,
@@ -107,6 +109,7 @@ pub(super) fn limits(values: &Values) -> Result<Limits, ConfigError> {
         refused_handshakes: values.number(&settings::REFUSED_HANDSHAKES_PER_SECOND)?,
         watched_users: values.number(&settings::MAX_WATCHED_USERS)?,
         socket_queue: values.number(&settings::SOCKET_QUEUE)?,
+        queued_events_bytes: values.number(&settings::QUEUED_EVENTS_BYTES)?,
         rate_per_second: values.number(&settings::RATE_LIMIT_PER_SECOND)?,
         rate_burst: values.number(&settings::RATE_LIMIT_BURST)?,
         writer_queue: values.number(&settings::WRITER_QUEUE)?,

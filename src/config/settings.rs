@@ -211,6 +211,9 @@ settings! {
             "Users whose presence one socket may watch.";
         SOCKET_QUEUE = "256", Number(1, 65_536),
             "Events that wait for one slow socket before it is closed.";
+        QUEUED_EVENTS_BYTES = "134217728", Number(1_048_576, 68_719_476_736),
+            "Bytes of all events that wait for the sockets of a replica, each counted once however many sockets it \
+             waits for. Beyond that the sockets that are furthest behind are closed.";
         WRITER_QUEUE = "10000", Number(1, 1_000_000),
             "Messages that wait for their transaction, and as many again that wait for a row another program \
              holds; beyond that 503.";

@@ -4,6 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use super::Counted;
 use crate::frame::{Frame, FrameType};
 use crate::position::Horizon;
 
@@ -74,6 +75,22 @@ pub struct Event {
     pub made_at: Option<i64>,
     /// Of an insertion that was read from the tables after a later change.
     pub as_update: Option<AsUpdate>,
+    /// Of the memory for what waits for sockets.
+    pub counted: Counted,
+}
+
+impl Event {
+    /// What it takes in memory, however many sockets share it.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.frame_bytes()
+    }
+
+    /// The bytes of its frames.
+    pub(super) fn frame_bytes(&self) -> usize {
+        let update = self.as_update.as_ref().map(|update| &update.frame);
+        let frames = [Some(&self.frame), update].into_iter().flatten();
+        frames.map(|frame| frame.as_str().len()).sum()
+    }
 }
 
 /// An insertion and a later change in one, for a socket that saw the insertion already.

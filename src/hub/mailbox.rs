@@ -42,6 +42,10 @@ pub struct Mailbox {
     given_up: OnceLock<GivenUp>,
     /// Bytes of the events in the socket's queue.
     pub(super) queued: AtomicUsize,
+    /// Bytes of the event that was taken from it last, until it is sent.
+    pub(super) in_hand: AtomicUsize,
+    /// Bytes that are let go of when the socket ends, where it was given up for that.
+    pub(super) leaving: AtomicUsize,
     /// The session has ended: nothing is to be kept for it any more.
     ended: AtomicBool,
     /// Whether anything is in `latest`, so that the session need not lock to know.

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 use super::pacer::Pacer;
 use super::{Event, GivenUp, Hub, Mailbox};
@@ -27,6 +29,14 @@ pub enum Delivery {
 pub struct Resync {
     pub reason: &'static str,
     pub cursor: String,
+    /// Where all are told so: each socket is at a random time within this, or all would load everything in one moment.
+    pub(super) spread: Duration,
+}
+
+/// A [`Resync`] whose time has not come. Everything behind it waits, too.
+pub(super) struct Held {
+    resync: Arc<Resync>,
+    until: Instant,
 }
 
 /// What waits in a socket's queue. Small: tokio's channel sets up room for 32 of them, for each idle socket.
@@ -41,13 +51,7 @@ impl Item {
     /// The bytes of its frames, which other sockets' items may share.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Event(event) => {
-                let other = event
-                    .as_update
-                    .as_ref()
-                    .map_or(0, |update| update.frame.as_str().len());
-                event.frame.as_str().len() + other
-            }
+            Self::Event(event) => event.frame_bytes(),
             Self::Resync { .. } => 0,
         }
     }
@@ -63,6 +67,8 @@ pub struct Subscription {
     pub(super) mailbox: Arc<Mailbox>,
     /// Where the user has so many sockets that they are paced.
     pub(super) pacer: Option<Pacer>,
+    /// Boxed: hardly ever there.
+    pub(super) held: Option<Box<Held>>,
 }
 
 impl Subscription {
@@ -87,18 +93,25 @@ impl Subscription {
             if let Some(delivery) = self.try_next() {
                 return delivery;
             }
+            if let Some(held) = &self.held {
+                // Boxed: its timer would be part of every idle session.
+                Box::pin(self.given_up_or(held.until)).await;
+                continue;
+            }
             tokio::select! {
                 biased;
-                item = self.receiver.recv() => {
-                    return match item {
-                        Some(item) => self.taken(item),
-                        // The hub has let go of it, and said why before.
-                        None => {
-                            let why = self.mailbox.why_given_up();
-                            Delivery::GivenUp(why.unwrap_or(GivenUp::TooSlow))
+                item = self.receiver.recv() => match item {
+                    Some(item) => {
+                        if let Some(delivery) = self.taken(item) {
+                            return delivery;
                         }
-                    };
-                }
+                    }
+                    // The hub has let go of it, and said why before.
+                    None => {
+                        let why = self.mailbox.why_given_up();
+                        return Delivery::GivenUp(why.unwrap_or(GivenUp::TooSlow));
+                    }
+                },
                 () = self.mailbox.news() => {}
             }
         }
@@ -106,12 +119,27 @@ impl Subscription {
 
     /// The next delivery if one waits already; never waits itself.
     pub fn try_next(&mut self) -> Option<Delivery> {
+        self.mailbox.in_hand.store(0, Ordering::Relaxed);
         if let Some(why) = self.mailbox.why_given_up() {
             return Some(Delivery::GivenUp(why));
         }
+        if let Some(held) = self.held.take() {
+            if Instant::now() < held.until {
+                self.held = Some(held);
+                return None;
+            }
+            return Some(Delivery::Resync(held.resync));
+        }
         match self.receiver.try_recv() {
-            Ok(item) => Some(self.taken(item)),
+            Ok(item) => self.taken(item),
             Err(_) => self.mailbox.take().map(Delivery::Ephemeral),
+        }
+    }
+
+    async fn given_up_or(&self, until: Instant) {
+        tokio::select! {
+            _ = self.mailbox.given_up() => {}
+            () = sleep_until(until) => {}
         }
     }
 
@@ -124,7 +152,7 @@ impl Subscription {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.receiver.is_empty()
+        self.receiver.is_empty() && self.held.is_none()
     }
 
     /// Resolves when the socket is given up, to why; for a session that waits for something else.
@@ -138,24 +166,30 @@ impl Subscription {
         self.hub.remove(self.user, self.connection);
     }
 
-    fn taken(&self, item: Item) -> Delivery {
+    /// Nothing where its time has not come.
+    fn taken(&mut self, item: Item) -> Option<Delivery> {
         let bytes = item.bytes();
+        self.mailbox.in_hand.store(bytes, Ordering::Relaxed);
         self.mailbox.queued.fetch_sub(bytes, Ordering::Relaxed);
-        Delivery::from(item)
+        match item {
+            Item::Event(event) => Some(Delivery::Event(event)),
+            Item::Resync(resync) => {
+                let until = Instant::now() + resync.spread.mul_f64(rand::random());
+                self.held = Some(Box::new(Held { resync, until }));
+                self.try_next()
+            }
+        }
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.leave();
-    }
-}
-
-impl From<Item> for Delivery {
-    fn from(item: Item) -> Self {
-        match item {
-            Item::Event(event) => Self::Event(event),
-            Item::Resync(resync) => Self::Resync(resync),
+        let leaving = self.mailbox.leaving.load(Ordering::Relaxed);
+        if leaving > 0 {
+            self.receiver.close();
+            while self.receiver.try_recv().is_ok() {}
+            self.hub.shared.memory.has_left(leaving);
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::task::Poll;
 use std::time::Duration;
 
+use super::socket::QUEUE_BYTES;
 use super::*;
 
 fn hub(limits: HubLimits) -> Hub {
@@ -16,6 +17,7 @@ const LIMITS: HubLimits = HubLimits {
     connections: 3,
     connections_per_user: 2,
     socket_queue: 2,
+    queued_bytes: usize::MAX,
 };
 
 fn user(n: u128) -> UserId {
@@ -31,6 +33,7 @@ fn event(version: i64) -> Arc<Event> {
         frame: version.to_string().into(),
         made_at: None,
         as_update: None,
+        counted: Default::default(),
     })
 }
 
@@ -59,7 +62,7 @@ async fn of_a_user_with_very_many_sockets_those_beyond_wait_for_their_turn() {
     let hub = hub(HubLimits {
         connections: 0,
         connections_per_user: 0,
-        socket_queue: 2,
+        ..LIMITS
     });
     let beyond = pacer::BURST + 1;
     let sockets: Vec<Subscription> = (0..pacer::UNPACED + beyond)
@@ -190,6 +193,150 @@ fn a_queue_of_too_many_bytes_is_full_too_and_what_is_taken_makes_room() {
         Some(Delivery::GivenUp(GivenUp::TooSlow))
     ));
     assert_eq!((hub.overflows(), hub.connections()), (1, 0));
+}
+
+/// One of so many bytes, with all that it takes.
+fn large(bytes: usize) -> Arc<Event> {
+    Arc::new(Event {
+        frame: "x".repeat(bytes - size_of::<Event>()).into(),
+        ..Arc::into_inner(event(1)).expect("not shared")
+    })
+}
+
+#[test]
+fn an_event_counts_once_for_all_who_are_behind_and_until_the_last_of_them_has_it_no_more() {
+    const BYTES: usize = 1000;
+    let hub = hub(LIMITS);
+    let memory = &hub.shared.memory;
+    let held = |expected| assert_eq!(memory.held(), expected);
+    hub.publish(&[user(9)], &large(BYTES));
+    held(0);
+    let mut first = hub.register(user(1)).expect("room");
+    let second = hub.register(user(1)).expect("room");
+    let mut other = hub.register(user(2)).expect("room");
+    hub.publish(&[user(1), user(2)], &large(BYTES));
+    hub.publish(&[user(2)], &large(BYTES));
+    held(2 * BYTES);
+    let sending = first.try_next();
+    assert!(other.try_next().is_some());
+    drop(second);
+    held(2 * BYTES);
+    drop(sending);
+    held(BYTES);
+    assert!(other.try_next().is_some());
+    held(0);
+}
+
+#[test]
+fn where_all_that_waits_is_too_much_those_are_given_up_who_are_furthest_behind() {
+    const BYTES: usize = 10_000;
+    let hub = hub(HubLimits {
+        connections: 0,
+        socket_queue: 100,
+        queued_bytes: 8 * BYTES,
+        ..LIMITS
+    });
+    let [mut far, mut twin, mut near, mut quick, mut idle] =
+        [1, 1, 2, 3, 4].map(|n| hub.register(user(n)).expect("room"));
+    let publish = |users: &[UserId]| hub.publish(users, &large(BYTES));
+    let is_given_up =
+        |socket: &mut Subscription| matches!(socket.try_next(), Some(Delivery::GivenUp(_)));
+    for _ in 0..6 {
+        publish(&[user(1)]);
+    }
+    for _ in 0..2 {
+        publish(&[user(2)]);
+    }
+    // There is room for no more: these two have the same six, and each of these events is only one.
+    publish(&[user(3)]);
+    assert_eq!(hub.overflows(), 1);
+    assert!(matches!(version(quick.try_next()), Some(1)));
+    assert!(quick.try_next().is_none());
+    let given_up = [&mut far, &mut twin].map(|socket| is_given_up(socket));
+    assert!(given_up[0] != given_up[1], "{given_up:?}");
+    let (gone, stays) = if given_up[0] {
+        (far, twin)
+    } else {
+        (twin, far)
+    };
+    // Until it has let go of them, nobody else is given up in its place.
+    publish(&[user(3)]);
+    assert_eq!(hub.overflows(), 1);
+    drop(gone);
+    publish(&[user(3)]);
+    assert_eq!(hub.overflows(), 2, "the other one holds all of it still");
+    drop(stays);
+    while quick.try_next().is_some() {}
+    for _ in 0..6 {
+        publish(&[user(3), user(4)]);
+        assert!(quick.try_next().is_some() && idle.try_next().is_some());
+    }
+    assert_eq!(hub.overflows(), 2);
+    assert!(near.try_next().is_some() && near.try_next().is_some());
+    assert!(near.try_next().is_none() && quick.try_next().is_none());
+    assert_eq!(hub.shared.memory.held(), 0);
+}
+
+/// As a client does that reads at a drip: its session has taken it from the queue, and is not through with it.
+#[test]
+fn who_is_being_sent_something_large_is_behind_with_it() {
+    const BYTES: usize = 10_000;
+    let hub = hub(HubLimits {
+        queued_bytes: 2 * BYTES,
+        ..LIMITS
+    });
+    let [mut slow, mut other] = [1, 2].map(|n| hub.register(user(n)).expect("room"));
+    hub.publish(&[user(1)], &large(2 * BYTES));
+    let sending = slow.try_next();
+    assert!(matches!(sending, Some(Delivery::Event(_))));
+    hub.publish(&[user(2)], &large(BYTES));
+    assert!(matches!(slow.try_next(), Some(Delivery::GivenUp(_))));
+    assert!(matches!(other.try_next(), Some(Delivery::Event(_))));
+}
+
+/// They load everything, and what is behind it is of no use to them before.
+#[tokio::test(start_paused = true)]
+async fn where_there_are_many_they_are_told_to_reload_over_some_seconds_and_of_nothing_else_before()
+{
+    const SOCKETS: u128 = 8_000;
+    let hub = hub(HubLimits {
+        connections: 0,
+        ..LIMITS
+    });
+    let mut sockets: Vec<Subscription> = (0..SOCKETS)
+        .map(|n| hub.register(user(n)).expect("room"))
+        .collect();
+    hub.resync_all("for a test");
+    let users: Vec<UserId> = (0..SOCKETS).map(user).collect();
+    hub.publish(&users, &event(1));
+    let gone = sockets.pop().expect("one");
+    let began = tokio::time::Instant::now();
+    let told = sockets.into_iter().map(|mut socket| async move {
+        let first = socket.next().await;
+        assert!(matches!(first, Delivery::Resync(_)), "{first:?}");
+        let at = began.elapsed();
+        assert_eq!(version(socket.try_next()), Some(1));
+        at
+    });
+    // One that is given up does not wait.
+    let mut given_up = gone;
+    assert!(given_up.try_next().is_none() && !given_up.is_empty());
+    hub.dismiss(given_up.user);
+    let given_up = given_up.next().await;
+    assert!(matches!(given_up, Delivery::GivenUp(_)), "{given_up:?}");
+    assert_eq!(began.elapsed(), Duration::ZERO);
+
+    let told = futures_util::future::join_all(told).await;
+    let spread = RELOAD * 8_000;
+    assert!(
+        told.iter()
+            .all(|at| *at <= spread + Duration::from_millis(1))
+    );
+    for part in 0..4 {
+        let (from, to) = (spread * part / 4, spread * (part + 1) / 4);
+        let count = told.iter().filter(|at| (from..to).contains(*at)).count();
+        assert!((1_500..2_500).contains(&count), "{count} in part {part}");
+    }
 }
 
 #[test]

@@ -194,7 +194,7 @@ impl Sources {
         )?;
         figures.counter(
             "writer_slow_lane",
-            "Times that a sender's messages were set aside because somebody else held a row",
+            "Times that a sender's messages were set aside because somebody else held a row, or because they took long",
             read(&stats.slow),
         )?;
         figures.counter(

@@ -31,6 +31,7 @@ fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_
                 frame: "message_updated".into(),
                 created,
             }),
+            counted: Default::default(),
         };
         missed.repeat(&event, || incarnation)
     };
@@ -64,6 +65,7 @@ fn what_was_replayed_is_told_from_what_is_new_until_an_event_says_that_no_repeat
             frame: "message_updated".into(),
             made_at: None,
             as_update: None,
+            counted: Default::default(),
         };
         match missed.is_over_at(event.horizon) {
             true => None,
@@ -103,6 +105,7 @@ fn what_the_replay_has_seen_the_end_of_and_not_told_of_is_no_news() {
                 frame: "{}".into(),
                 made_at: None,
                 as_update: None,
+                counted: Default::default(),
             };
             missed.repeat(&event, || incarnation)
         });

@@ -62,12 +62,16 @@ impl Locks {
     }
 }
 
-/// Why a whole batch failed. But for `Unanswered`, nothing of it was stored.
+/// Why a whole batch failed. But for `Unanswered` and `Silent`, nothing of it was stored.
 #[derive(Debug, thiserror::Error)]
 pub enum SendFailure {
     /// The connection broke or no answer came: stored or not, sending the same ids again is safe.
     #[error("{0}")]
     Unanswered(String),
+    /// It was sent, and no answer came in time: as `Unanswered`, but something in the batch may take that long, and not only the
+    /// connection or the server.
+    #[error("{0}")]
+    Silent(String),
     /// A row that the batch needs is held by another transaction for longer than it waits.
     #[error("{0}")]
     Locked(String),
@@ -123,7 +127,7 @@ impl Store {
         };
         let Ok(answer) = timeout_at(deadline, query).await else {
             lease.abandon();
-            return Err(no_answer());
+            return Err(silent());
         };
         lease.settle(answer.as_ref().err());
         self.outcomes(batch, answer)
@@ -145,7 +149,7 @@ impl Store {
         let asked = timeout_at(deadline, lease.query_each(&self.send(), &params)).await;
         let Ok(answers) = asked else {
             lease.abandon();
-            return Err(no_answer());
+            return Err(silent());
         };
         let answers = match answers {
             Ok(answers) => answers,
@@ -157,7 +161,7 @@ impl Store {
         lease.settle(answers.iter().filter_map(|answer| answer.as_ref().err()));
         let outcomes = parts.iter().zip(answers).map(|(one, answer)| {
             let mut outcomes = self.outcomes(one, answer)?;
-            outcomes.pop().ok_or_else(no_answer)
+            outcomes.pop().ok_or_else(silent)
         });
         Ok(outcomes.collect())
     }
@@ -303,8 +307,8 @@ fn is_suspect(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| mended.contains(code))
 }
 
-fn no_answer() -> SendFailure {
-    SendFailure::Unanswered("no answer in time".to_owned())
+fn silent() -> SendFailure {
+    SendFailure::Silent("no answer in time".to_owned())
 }
 
 fn outcome(outgoing: &Outgoing, row: &Row) -> Result<Outcome, Error> {

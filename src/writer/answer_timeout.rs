@@ -7,9 +7,18 @@ use std::time::Duration;
 const LEAST: Duration = Duration::from_secs(2);
 const TIMES: u32 = 4;
 
+/// The same where it is told which of several messages has no answer: of halves of five hundred that is known after nine silences.
+const BRIEF: Duration = Duration::from_millis(500);
+
+/// So many silences in a row may be as brief. After that it is the database that is slow, more probably than each of the messages, and
+/// connections that are given up would cost it more than patience does.
+const BRIEF_TRIES: u32 = 6;
+
 /// What one lane has learnt of late.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AnswerTimeout {
+    /// Less is never enough.
+    least: Duration,
     /// No answer is waited for longer (`WRITE_TIMEOUT_SECONDS`).
     most: Duration,
     /// How long answers take: the longest of late.
@@ -21,6 +30,7 @@ pub(super) struct AnswerTimeout {
 impl AnswerTimeout {
     pub fn new(most: Duration) -> Self {
         Self {
+            least: LEAST,
             most,
             usual: Duration::ZERO,
             unanswered: 0,
@@ -31,6 +41,39 @@ impl AnswerTimeout {
     pub fn answered(&mut self, took: Duration) {
         self.usual = took.max(self.usual.mul_f64(0.9));
         self.unanswered = 0;
+    }
+
+    /// There was an answer, to something that is known to take long: it says nothing of how long others take.
+    pub fn heard(&mut self) {
+        self.unanswered = 0;
+    }
+
+    /// Takes over how long answers take in the other lane, where that is longer.
+    pub fn learn(&mut self, other: Self) {
+        self.usual = self.usual.max(other.usual);
+    }
+
+    /// For a try that is to tell which of several messages has no answer.
+    pub fn brief(self) -> Self {
+        match self.unanswered.checked_sub(BRIEF_TRIES) {
+            None => Self {
+                least: BRIEF,
+                unanswered: 0,
+                ..self
+            },
+            Some(more) => Self {
+                unanswered: more,
+                ..self
+            },
+        }
+    }
+
+    /// For a message that had no answer so many times, and is tried by itself.
+    pub fn after(self, silences: u32) -> Self {
+        Self {
+            unanswered: silences,
+            ..self
+        }
     }
 
     /// There was no answer. The longer that goes on, the longer the next one is waited for.
@@ -47,7 +90,8 @@ impl AnswerTimeout {
     /// late message does not take the time of the others, but at least half of the usual wait. Where much waits for a slow
     /// database, each message is nearly late when it is sent: with less time than answers take, none would ever be stored.
     pub fn bound(&self, left: Duration) -> Duration {
-        let full = LEAST
+        let full = self
+            .least
             .max(self.usual * TIMES)
             .saturating_mul(2u32.saturating_pow(self.unanswered.min(8)))
             .min(self.most);
@@ -77,6 +121,37 @@ mod tests {
             timeout.answered(Duration::from_millis(1));
         }
         assert_eq!(timeout.bound(MOST), LEAST);
+    }
+
+    /// Each silence costs a connection, and the statement that is given up has to be undone.
+    #[test]
+    fn where_nothing_has_an_answer_no_more_than_a_few_are_waited_for_briefly() {
+        let mut timeout = AnswerTimeout::new(MOST);
+        let mut bounds = Vec::new();
+        for _ in 0..BRIEF_TRIES + 4 {
+            bounds.push(timeout.brief().bound(MOST));
+            timeout.unanswered();
+        }
+        let (brief, patient) = bounds.split_at(BRIEF_TRIES as usize);
+        assert!(brief.iter().all(|bound| *bound == BRIEF), "{brief:?}");
+        assert_eq!(patient, [LEAST, LEAST * 2, LEAST * 4, MOST]);
+        // Of a slow database nothing is given up sooner than its answers come.
+        timeout.answered(Duration::from_secs(1));
+        assert_eq!(timeout.brief().bound(MOST), Duration::from_secs(4));
+    }
+
+    #[test]
+    fn what_is_tried_by_itself_has_more_time_each_time() {
+        let mut timeout = AnswerTimeout::new(MOST);
+        let bounds = [1, 2, 3].map(|silences| timeout.after(silences).bound(MOST));
+        assert_eq!(bounds, [LEAST * 2, LEAST * 4, MOST]);
+        timeout.unanswered();
+        timeout.heard();
+        assert_eq!(timeout.bound(MOST), LEAST);
+        let mut other = AnswerTimeout::new(MOST);
+        other.answered(Duration::from_secs(1));
+        timeout.learn(other);
+        assert_eq!(timeout.bound(MOST), Duration::from_secs(4));
     }
 
     #[test]

@@ -137,8 +137,8 @@ impl Batcher {
         let locks = self.lock_policy.locks(started);
         let sending = self.storing.send(&mut batch, locks, self.answer_timeout);
         let sent = beside(&mut self.slow_lane, sending).await;
-        if let Err(SendFailure::Unanswered(reason)) = &sent {
-            return self.send_again(batch, reason);
+        if let Err(failure @ (SendFailure::Unanswered(_) | SendFailure::Silent(_))) = &sent {
+            return self.send_again(batch, failure).await;
         }
         self.answer_timeout.answered(started.elapsed());
         match sent {
@@ -159,17 +159,24 @@ impl Batcher {
         }
     }
 
-    /// A batch without an answer, over another connection.
-    fn send_again(&mut self, batch: Vec<Pending>, reason: &str) {
-        log::warn!("a batch had no answer and is sent again: {reason}");
+    /// A batch without an answer, over another connection: in the slow lane where it may be something in the batch that takes long, so
+    /// that only what came with it waits for it any longer.
+    async fn send_again(&mut self, batch: Vec<Pending>, failure: &SendFailure) {
+        log::warn!("a batch had no answer and is sent again: {failure}");
         // What else is idle may be as silent.
         self.storing.store.renew_writer_connections();
         self.storing.retries();
         self.answer_timeout.unanswered();
-        self.put_back(
-            batch,
-            failure_pause(self.answer_timeout.unanswered_in_a_row()),
-        );
+        let go_on = Instant::now() + failure_pause(self.answer_timeout.unanswered_in_a_row());
+        if matches!(failure, SendFailure::Silent(_))
+            && beside(&mut self.slow_lane, self.storing.database_answers()).await
+        {
+            let flows: HashSet<Flow> = batch.iter().map(Pending::flow).collect();
+            self.divert_to_slow_lane(batch);
+            self.slow_lane.had_no_answer(&flows, self.answer_timeout);
+        } else {
+            self.put_back(batch, go_on.saturating_duration_since(Instant::now()));
+        }
     }
 
     /// A batch of which nothing was stored, because of something in it or of the database's state.

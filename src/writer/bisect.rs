@@ -84,8 +84,9 @@ pub(super) async fn bisect(
                 left.put(Lane::Fast, answer_all(portion, outcomes));
                 size *= 2;
             }
-            Err(SendFailure::Unanswered(_)) => {
-                return left.without_answer(storing, portion, untried);
+            Err(failure @ (SendFailure::Unanswered(_) | SendFailure::Silent(_))) => {
+                let lane = lane_without_answer(storing, &failure).await;
+                return left.without_answer(storing, lane, portion, untried);
             }
             Err(failure) if portion.len() == 1 => {
                 put_back(&mut untried, left.judge(storing, portion, [Err(failure)]));
@@ -100,9 +101,10 @@ pub(super) async fn bisect(
                         put_back(&mut untried, others);
                         put_back(&mut untried, left.judge(storing, firsts, results));
                     }
-                    Err(_) => {
+                    Err(failure) => {
+                        let lane = lane_without_answer(storing, &failure).await;
                         let portion = firsts.into_iter().chain(others);
-                        return left.without_answer(storing, portion, untried);
+                        return left.without_answer(storing, lane, portion, untried);
                     }
                 }
             }
@@ -136,6 +138,14 @@ fn first_of_each_flow(portion: Vec<Pending>) -> (Vec<Pending>, Vec<Pending>) {
     portion
         .into_iter()
         .partition(|pending| seen.insert(pending.flow()))
+}
+
+/// Where a portion without an answer goes: to the slow lane, if it is the portion that takes long.
+async fn lane_without_answer(storing: &Storing, failure: &SendFailure) -> Lane {
+    match failure {
+        SendFailure::Silent(_) if storing.database_answers().await => Lane::Slow,
+        _ => Lane::Fast,
+    }
 }
 
 /// To the front, in their order.
@@ -182,7 +192,7 @@ impl Leftovers {
                     let why = format!("the database refuses a message: {reason}");
                     (pending.reply)(Err(Error::Internal(why.into())));
                 }
-                Err(SendFailure::Unanswered(_)) => {
+                Err(SendFailure::Unanswered(_) | SendFailure::Silent(_)) => {
                     storing.retries();
                     self.put(Lane::Fast, [pending]);
                 }
@@ -200,11 +210,12 @@ impl Leftovers {
     fn without_answer(
         mut self,
         storing: &Storing,
+        lane: Lane,
         portion: impl IntoIterator<Item = Pending>,
         untried: impl IntoIterator<Item = Pending>,
     ) -> Self {
         storing.retries();
-        self.put(Lane::Fast, portion);
+        self.put(lane, portion);
         self.put(Lane::Fast, untried);
         self
     }

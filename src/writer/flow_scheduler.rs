@@ -1,5 +1,7 @@
 //! What waits in the slow lane, and whose turn it is. No I/O; time is passed in.
 
+mod turn;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
@@ -8,6 +10,9 @@ use tokio::time::Instant;
 use super::{Flow, MAX_BATCH_BYTES, Pending, expire, waiting_budget};
 use crate::limits::{Holder, MemoryBudget};
 use crate::store::Locks;
+
+use turn::Kind;
+pub(super) use turn::{Done, Patience, Turn, TurnOf};
 
 /// How long the turn of a flow by itself waits for a lock, where it is the only one; where more flows wait, they share this time.
 /// One that is free again goes through at once.
@@ -29,6 +34,9 @@ const BETWEEN_LONG_WAITS: Duration = Duration::from_millis(750);
 /// Between two turns of one flow: times its turns in vain, up to the maximum.
 const PAUSE: Duration = Duration::from_millis(25);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
+
+/// The same for a message that has no answer by itself, if others wait: each of its turns takes seconds.
+const SILENT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Late messages are answered so often, all together: there may be thousands of flows to look through.
 const SWEEP: Duration = Duration::from_millis(50);
@@ -64,48 +72,11 @@ struct WaitingFlow {
     turns_since_long_wait: u32,
     /// It fails for another reason than its conversation's lock, and would take others with it.
     alone: bool,
-}
-
-/// Messages that are tried in one transaction.
-pub(super) struct Turn {
-    pub messages: Vec<Pending>,
-    pub locks: Locks,
-    of: TurnOf,
-}
-
-/// What came of a turn.
-pub(super) struct Done {
-    /// Still to be stored, in order.
-    pub again: Vec<Pending>,
-    /// Flows at fault for the failure of their transaction.
-    pub at_fault: HashSet<Flow>,
-    /// How long its first transaction took; `None`: there was no answer.
-    pub took: Option<Duration>,
-    pub of: TurnOf,
-}
-
-/// The turn that [`Done`] is about.
-pub(super) struct TurnOf {
-    flows: Vec<Flow>,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// At the first message of each of several flows.
-    Look,
-    Wait,
-    LongWait,
-}
-
-impl Turn {
-    pub fn is_of_one_flow(&self) -> bool {
-        self.of.flows.len() == 1
-    }
-
-    pub fn into_parts(self) -> (Vec<Pending>, Locks, TurnOf) {
-        (self.messages, self.locks, self.of)
-    }
+    /// It is tried together with no more flows than this, itself included: half as many after each silence, until it has an answer. So
+    /// what takes long is found among many, in few turns.
+    together: usize,
+    /// How often in a row the first of these messages had no answer by itself. If ever, then one of them is tried at a time.
+    silences: u32,
 }
 
 impl FlowScheduler {
@@ -157,9 +128,20 @@ impl FlowScheduler {
                 turns: 0,
                 turns_since_long_wait: 0,
                 alone: false,
+                together: usize::MAX,
+                silences: 0,
             });
         waiting.queue.push_back(pending);
         None
+    }
+
+    /// A transaction with messages of these flows had no answer, though the database answers others.
+    pub fn had_no_answer(&mut self, flows: &HashSet<Flow>) {
+        for flow in flows {
+            if let Some(waiting) = self.flows.get_mut(flow) {
+                waiting.had_no_answer(flows.len());
+            }
+        }
     }
 
     /// When there is something to do: a turn, unless one is being had, or late messages to answer.
@@ -185,6 +167,10 @@ impl FlowScheduler {
             while let Some(pending) = waiting.queue.pop_front_if(|first| first.deadline <= now) {
                 expire(pending, "the message could not be stored in time");
                 answered += 1;
+                if std::mem::take(&mut waiting.silences) > 0 {
+                    // What is behind it may be quick.
+                    waiting.due = waiting.due.min(now);
+                }
             }
             waiting.away > 0 || !waiting.queue.is_empty()
         });
@@ -209,12 +195,7 @@ impl FlowScheduler {
         if let Some(flow) = self.long_wait(&due, now) {
             return Some(self.turn_of(flow, Kind::LongWait, LONG_WAIT, batch));
         }
-        let together: Vec<Flow> = due
-            .into_iter()
-            .map(|(_, flow)| flow)
-            .filter(|flow| self.flows.get(flow).is_some_and(|waiting| !waiting.alone))
-            .take(batch)
-            .collect();
+        let together = self.together(due, batch);
         let many = u32::try_from(self.flows.len()).unwrap_or(u32::MAX);
         let wait = (SHORT_WAIT / many).max(LEAST_WAIT);
         match together.as_slice() {
@@ -224,13 +205,31 @@ impl FlowScheduler {
         }
     }
 
+    /// Those that may be tried together.
+    fn together(&self, due: Vec<(Instant, Flow)>, batch: usize) -> Vec<Flow> {
+        let (mut together, mut most) = (Vec::new(), batch);
+        for (_, flow) in due {
+            if let Some(waiting) = self.flows.get(&flow)
+                && !waiting.alone
+                && together.len() < most.min(waiting.together)
+            {
+                most = most.min(waiting.together);
+                together.push(flow);
+            }
+        }
+        together
+    }
+
     /// The flow that may wait for long, if one may now: the one that had most turns in vain.
     fn long_wait(&self, due: &[(Instant, Flow)], now: Instant) -> Option<Flow> {
         if self.next_long_wait.is_some_and(|at| now < at) {
             return None;
         }
         due.iter()
-            .filter_map(|(_, flow)| Some((self.flows.get(flow)?.turns_since_long_wait, *flow)))
+            .filter_map(|(_, flow)| self.flows.get(flow).map(|waiting| (waiting, *flow)))
+            // A lock is not what they wait for.
+            .filter(|(waiting, _)| waiting.silences == 0)
+            .map(|(waiting, flow)| (waiting.turns_since_long_wait, flow))
             .filter(|(turns, _)| *turns >= LONG_WAIT_AFTER)
             .max_by_key(|(turns, _)| *turns)
             .map(|(_, flow)| flow)
@@ -238,10 +237,12 @@ impl FlowScheduler {
 
     /// One flow's messages, which wait for its locks.
     fn turn_of(&mut self, flow: Flow, kind: Kind, wait: Duration, batch: usize) -> Turn {
-        let mut messages = Vec::new();
+        let (mut messages, mut patience) = (Vec::new(), Patience::Usual);
         if let Some(waiting) = self.flows.get_mut(&flow) {
             let mut bytes = 0;
-            while messages.len() < batch
+            patience = waiting.patience();
+            let most = if waiting.silences > 0 { 1 } else { batch };
+            while messages.len() < most
                 && bytes < MAX_BATCH_BYTES
                 && let Some(pending) = waiting.queue.pop_front()
             {
@@ -256,6 +257,7 @@ impl FlowScheduler {
             of: TurnOf {
                 flows: vec![flow],
                 kind,
+                patience,
             },
         }
     }
@@ -263,12 +265,16 @@ impl FlowScheduler {
     /// The first message of each flow: those that are free again go through, however many are not.
     fn look(&mut self, flows: &[Flow]) -> Turn {
         let (mut messages, mut of, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut patience = Patience::Usual;
         for flow in flows {
             if bytes < MAX_BATCH_BYTES
                 && let Some(waiting) = self.flows.get_mut(flow)
                 && let Some(pending) = waiting.queue.pop_front()
             {
                 waiting.away = 1;
+                if waiting.patience() == Patience::Brief {
+                    patience = Patience::Brief;
+                }
                 bytes += pending.bytes();
                 messages.push(pending);
                 of.push(*flow);
@@ -280,17 +286,20 @@ impl FlowScheduler {
             of: TurnOf {
                 flows: of,
                 kind: Kind::Look,
+                patience,
             },
         }
     }
 
     /// A turn is over.
     pub fn give_back(&mut self, done: Done, now: Instant) {
-        let TurnOf { flows, kind } = done.of;
+        let TurnOf { flows, kind, .. } = done.of;
         if kind == Kind::LongWait {
             self.next_long_wait = Some(now + BETWEEN_LONG_WAITS);
         }
-        let (mut free_again, mut all_in_vain) = (false, true);
+        let of = flows.len();
+        let others_wait = self.flows.len() > 1;
+        let (mut free_again, mut heard, mut all_in_vain) = (false, false, true);
         let mut left: HashMap<Flow, usize> = HashMap::new();
         for pending in done.again.into_iter().rev() {
             let flow = pending.flow();
@@ -308,8 +317,14 @@ impl FlowScheduler {
             let in_vain = left == waiting.away;
             all_in_vain &= in_vain;
             waiting.away = 0;
-            if waiting.queue.is_empty() {
+            if done.silent {
+                waiting.had_no_answer(of);
+            }
+            if !in_vain {
                 free_again |= waiting.alone;
+                heard |= waiting.silences > 0;
+            }
+            if waiting.queue.is_empty() {
                 self.flows.remove(&flow);
             } else if in_vain {
                 waiting.alone |= done.at_fault.contains(&flow);
@@ -318,12 +333,16 @@ impl FlowScheduler {
                     Kind::LongWait => 0,
                     Kind::Look | Kind::Wait => waiting.turns_since_long_wait + 1,
                 };
-                waiting.due = now + (PAUSE * waiting.turns).min(MAX_PAUSE);
+                waiting.due = now
+                    + match done.silent && waiting.silences > 0 && others_wait {
+                        true => SILENT_PAUSE,
+                        false => (PAUSE * waiting.turns).min(MAX_PAUSE),
+                    };
             } else {
                 waiting.turns = 0;
                 waiting.turns_since_long_wait = 0;
                 waiting.due = now;
-                free_again |= std::mem::take(&mut waiting.alone);
+                waiting.answered();
             }
         }
         if let Some(took) = done.took
@@ -334,10 +353,40 @@ impl FlowScheduler {
             self.rest = Some(now + took);
         }
         if free_again {
-            // What kept it may have kept the others: one look tells, and takes out again what is at fault.
+            // What kept it may have kept the others: one look tells, and takes out again what is at fault. But what takes long does so
+            // whatever becomes of those that fail.
             for waiting in self.flows.values_mut() {
-                waiting.alone = false;
+                if heard {
+                    waiting.answered();
+                }
+                waiting.alone &= waiting.silences > 0;
             }
+        }
+    }
+}
+
+impl WaitingFlow {
+    /// In a transaction with messages of so many flows.
+    fn had_no_answer(&mut self, flows: usize) {
+        self.together = self.together.min(flows / 2).max(1);
+        if flows == 1 {
+            self.alone = true;
+            self.silences += 1;
+        }
+    }
+
+    /// Or another one was, that had failed like this one.
+    fn answered(&mut self) {
+        self.alone = false;
+        self.together = usize::MAX;
+        self.silences = 0;
+    }
+
+    fn patience(&self) -> Patience {
+        match self.silences {
+            0 if self.together < usize::MAX => Patience::Brief,
+            0 => Patience::Usual,
+            silences => Patience::After(silences),
         }
     }
 }

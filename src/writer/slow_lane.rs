@@ -1,5 +1,5 @@
 //! Messages that have to wait, apart from all others: somebody else holds for long what they need, or the database cannot
-//! store them now while it stores others.
+//! store them now, or takes long for them, while it stores others.
 //!
 //! One turn at a time, since each occupies a connection of the writer's pool, which the fast lane needs too. Whose turn it is, [`FlowScheduler`]
 //! says.
@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::answer_timeout::AnswerTimeout;
 use super::bisect::bisect;
-use super::flow_scheduler::{Done, FlowScheduler, Turn};
+use super::flow_scheduler::{Done, FlowScheduler, Patience, Turn};
 use super::{Flow, Pending, Storing, WriterLimits, answer_all};
 use crate::store::SendFailure;
 use crate::until::until;
@@ -56,6 +56,13 @@ impl SlowLane {
         self.scheduler.push(pending, Instant::now())
     }
 
+    /// A batch of these flows, which are here now, had no answer, though the database answers. Answers take as long there as `learnt`
+    /// says.
+    pub fn had_no_answer(&mut self, flows: &HashSet<Flow>, learnt: AnswerTimeout) {
+        self.answer_timeout.learn(learnt);
+        self.scheduler.had_no_answer(flows);
+    }
+
     /// Resolves when [`SlowLane::go_on`] has something to do. What it has heard of by then is not lost where it is dropped before.
     pub async fn something_due(&mut self) {
         let next = self.scheduler.next_event(self.turn.is_some());
@@ -90,8 +97,12 @@ impl SlowLane {
         self.turn = None;
         match done {
             Ok(done) => {
+                let is_known_to_take_long = matches!(done.of.patience, Patience::After(_));
                 match done.took {
+                    Some(_) if is_known_to_take_long => self.answer_timeout.heard(),
                     Some(took) => self.answer_timeout.answered(took),
+                    // It says nothing of the others.
+                    None if is_known_to_take_long && done.silent => {}
                     None => self.answer_timeout.unanswered(),
                 }
                 self.scheduler.give_back(done, Instant::now());
@@ -112,16 +123,22 @@ impl SlowLane {
 async fn have_turn(storing: &Storing, turn: Turn, answer_timeout: AnswerTimeout) -> Done {
     let is_of_one_flow = turn.is_of_one_flow();
     let (mut batch, locks, of) = turn.into_parts();
+    let answer_timeout = match of.patience {
+        Patience::Usual => answer_timeout,
+        Patience::Brief => answer_timeout.brief(),
+        Patience::After(silences) => answer_timeout.after(silences),
+    };
     let mut at_fault = HashSet::new();
     let started = Instant::now();
     let sent = storing.send(&mut batch, locks, answer_timeout).await;
-    let is_answered = !matches!(sent, Err(SendFailure::Unanswered(_)));
-    let took = is_answered.then(|| started.elapsed());
+    let (mut took, mut silent) = (Some(started.elapsed()), false);
     let again = match sent {
         Ok(outcomes) => answer_all(batch, outcomes),
-        Err(SendFailure::Unanswered(reason)) => {
-            log::warn!("messages in the slow lane had no answer: {reason}");
+        Err(failure @ (SendFailure::Unanswered(_) | SendFailure::Silent(_))) => {
             storing.retries();
+            took = None;
+            silent = matches!(failure, SendFailure::Silent(_)) && storing.database_answers().await;
+            log_silence(&batch, &failure, silent && is_of_one_flow);
             batch
         }
         Err(SendFailure::Locked(_)) if is_of_one_flow => batch,
@@ -140,7 +157,22 @@ async fn have_turn(storing: &Storing, turn: Turn, answer_timeout: AnswerTimeout)
         again,
         at_fault,
         took,
+        silent,
         of,
+    }
+}
+
+/// `by_itself`: it is the message that takes long. The others of the same flow wait behind it.
+fn log_silence(batch: &[Pending], failure: &SendFailure, by_itself: bool) {
+    match batch.first().map(Pending::flow) {
+        Some(Flow {
+            conversation,
+            sender,
+        }) if by_itself => log::warn!(
+            conversationId:% = conversation, userId:% = sender;
+            "the database answers, but not to a message of user {sender} in conversation {conversation}, which waits alone: {failure}"
+        ),
+        _ => log::warn!("messages in the slow lane had no answer: {failure}"),
     }
 }
 

@@ -10,6 +10,9 @@ use super::answer_timeout::AnswerTimeout;
 use super::{Pending, Stats};
 use crate::store::{Locks, Outcome, Outgoing, SendFailure, Store};
 
+/// How long the database may take to say that it is there. Nobody is stored for meanwhile.
+const PING_PATIENCE: Duration = Duration::from_millis(500);
+
 /// What both lanes store by, and count.
 #[derive(Clone)]
 pub(super) struct Storing {
@@ -50,6 +53,12 @@ impl Storing {
         batch.chunks(1).for_each(|one| self.count(one, now));
         let (outgoing, bound) = take_off(batch, now, answer_timeout);
         async move { self.store.send_each(&outgoing, locks, bound).await }
+    }
+
+    /// Whether the database answers over another connection: then what had no answer takes long there, or only its own connection
+    /// is dead.
+    pub async fn database_answers(&self) -> bool {
+        self.store.ping(PING_PATIENCE).await.is_ok()
     }
 
     fn count(&self, batch: &[Pending], now: Instant) {

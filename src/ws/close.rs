@@ -129,7 +129,7 @@ impl From<SocketError> for CloseReason {
         match error {
             SocketError::Capacity(_) => Self::TooBig,
             SocketError::Utf8(_) => Self::InvalidText,
-            // The bound of the write buffer is far above what a socket that is waited for can reach.
+            // Cannot happen: the write buffer has no bound (`socket_config`).
             SocketError::WriteBufferFull(_) => Self::TooSlow,
             SocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
                 Self::Lost("end of stream".to_owned())

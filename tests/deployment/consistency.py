@@ -158,6 +158,7 @@ def most_memory(environment):
     replays = int(environment["REPLAY_BYTES"]) * int(environment["REPLAY_PARALLEL"])
     waiting = constant("src/writer.rs", "MAX_WAITING_BYTES")
     budgets = constant("src/services.rs", "INCOMING_BYTES") + 2 * waiting + constant("src/services.rs", "ANSWERS_BYTES") + replays
+    budgets += int(environment["QUEUED_EVENTS_BYTES"])
     # For a moment the rows are in memory beside the answer that is made of them.
     read = 2 * (constant("src/store/pages.rs", "PAGE_BYTES") * int(environment["DB_POOL_SIZE"]) + replays)
     return round((program + socket * int(environment["MAX_CONNECTIONS"]) + budgets + read) / mib)

@@ -8,6 +8,7 @@ use crate::support::*;
 
 mod crowd;
 mod order;
+mod silent;
 
 /// Longer than anything here waits: whoever had to wait for somebody else's deadline would be refused with it.
 const WRITE_TIMEOUT: (&str, &str) = ("WRITE_TIMEOUT_SECONDS", "60");
@@ -29,7 +30,7 @@ async fn with_errors(database: &Database) {
 }
 
 /// A batch that the database is at, so that all that comes meanwhile is one batch. The replica has learnt that answers take seconds here:
-/// it would send the batch again after two of them, together with what has come by then.
+/// it would go on with what has come by then after two of them.
 struct Gate<'a> {
     database: &'a Database,
     replica: &'a Replica,

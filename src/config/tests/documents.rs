@@ -47,6 +47,7 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
     assert_eq!((limits.rate_per_second, limits.rate_burst), (50, 200));
     assert_eq!((limits.writer_queue, limits.writer_batch), (10_000, 500));
     assert_eq!((limits.socket_queue, limits.replay_events), (256, 1000));
+    assert_eq!(limits.queued_events_bytes, 128 * 1024 * 1024);
     assert_eq!(
         (limits.replay_bytes, limits.replay_parallel),
         (8_388_608, 8)

@@ -16,9 +16,12 @@ use crate::position::{Horizon, Snapshot};
 use crate::store::Change;
 
 /// How long a catch-up waits for one event's sockets before it goes on without them, and how long for those of all its events: the
-/// replica is not live meanwhile.
+/// replica is not live meanwhile. However many do not read, those behind them have a part of what is left of it, and the least in
+/// any case: one that reads takes what waits for it as soon as its session has a turn.
 const EVENT_PATIENCE: Duration = Duration::from_secs(2);
 const CATCH_UP_PATIENCE: Duration = Duration::from_secs(10);
+const PART: u32 = 5;
+const LEAST_PATIENCE: Duration = Duration::from_millis(2);
 
 /// Catch-ups that fail one after the other before it is given up to read what was missed: each reads as much as the one
 /// before, and more.
@@ -129,7 +132,7 @@ impl Dispatcher {
     /// read is given up, so that it delays the others once and not at every event. `patience` is what is left for all of them.
     async fn wait_for_room(&self, recipients: &[UserId; 2], patience: &mut Duration) {
         let started = Instant::now();
-        let deadline = started + EVENT_PATIENCE.min(*patience);
+        let deadline = started + (*patience / PART).clamp(LEAST_PATIENCE, EVENT_PATIENCE);
         while !self.hub.has_room(recipients) {
             if Instant::now() >= deadline {
                 self.hub.give_up_slow(recipients);
@@ -148,9 +151,22 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::hub::{Subject, Subscription};
+    use crate::hub::{Counted, Subject, Subscription};
     use crate::model::ReplicaId;
     use crate::testing;
+
+    fn event() -> Arc<Event> {
+        Arc::new(Event {
+            subject: Subject::Row(Uuid::nil()),
+            version: 1,
+            xid: 1,
+            horizon: Horizon(1),
+            frame: "{}".into(),
+            made_at: None,
+            as_update: None,
+            counted: Counted::default(),
+        })
+    }
 
     #[tokio::test(start_paused = true)]
     async fn however_many_sockets_do_not_read_a_catch_up_waits_for_them_for_a_bounded_time() {
@@ -172,16 +188,7 @@ mod tests {
             .map(|user| hub.register(*user).expect("room"))
             .collect();
         // Half of each queue is taken.
-        let event = Arc::new(Event {
-            subject: Subject::Row(Uuid::nil()),
-            version: 1,
-            xid: 1,
-            horizon: Horizon(1),
-            frame: "{}".into(),
-            made_at: None,
-            as_update: None,
-        });
-        hub.publish(&users, &event);
+        hub.publish(&users, &event());
 
         let (started, mut patience) = (Instant::now(), CATCH_UP_PATIENCE);
         for user in &users {
@@ -193,5 +200,28 @@ mod tests {
         let took = started.elapsed();
         assert!(took >= EVENT_PATIENCE, "{took:?}");
         assert!(took < CATCH_UP_PATIENCE + EVENT_PATIENCE, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_is_waited_for_though_others_have_used_up_the_time() {
+        let hub = testing::hub(2);
+        let minute = Duration::from_secs(60);
+        let services = testing::services(hub.clone(), minute, minute);
+        let (store, live) = (services.store.clone(), services.live.clone());
+        let replica = ReplicaId(Uuid::nil());
+        let dispatcher = Dispatcher::new(store, hub.clone(), live, replica, 1000, Arc::default());
+        let user = UserId(Uuid::nil());
+        let mut socket = hub.register(user).expect("room");
+        hub.publish(&[user], &event());
+        let mut patience = Duration::ZERO;
+        let reads = async {
+            tokio::task::yield_now().await;
+            socket.try_next()
+        };
+        let recipients = [user, user];
+        let waits = dispatcher.wait_for_room(&recipients, &mut patience);
+        let ((), read) = tokio::join!(waits, reads);
+        assert!(read.is_some());
+        assert_eq!(hub.connections(), 1);
     }
 }

@@ -4,7 +4,7 @@
 use uuid::Uuid;
 
 use crate::frame::{Frame, FrameType};
-use crate::hub::{AsUpdate, Event, Subject};
+use crate::hub::{AsUpdate, Counted, Event, Subject};
 use crate::listener::payload::{PayloadEvent, ReadMark};
 use crate::model::UserId;
 use crate::position::Horizon;
@@ -144,6 +144,7 @@ impl<'a> Told<'a> {
                 frame: frame_of(later.event_type),
                 created: later.created,
             }),
+            counted: Counted::default(),
         }
     }
 }

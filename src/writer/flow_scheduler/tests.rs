@@ -21,6 +21,8 @@ struct Lane {
     next: u128,
     /// How long each turn takes.
     took: Duration,
+    /// Most messages of a turn.
+    batch: usize,
 }
 
 impl Lane {
@@ -31,6 +33,7 @@ impl Lane {
             answered: Arc::default(),
             next: 0,
             took: Duration::ZERO,
+            batch: BATCH,
         }
     }
 
@@ -79,7 +82,7 @@ impl Lane {
     }
 
     fn turn(&mut self) -> Option<Turn> {
-        self.scheduler.take_turn(self.now, BATCH)
+        self.scheduler.take_turn(self.now, self.batch)
     }
 
     /// The next turn, however long it takes to come; `None`: all that waited was late.
@@ -117,9 +120,37 @@ impl Lane {
             again,
             at_fault: HashSet::new(),
             took: Some(self.took),
+            silent: false,
             of,
         };
         self.scheduler.give_back(done, self.now);
+    }
+
+    /// There is no answer to the turn in time, though the database answers others.
+    fn end_silent(&mut self, turn: Turn) {
+        let (again, _, of) = turn.into_parts();
+        self.now += self.took;
+        let done = Done {
+            again,
+            at_fault: HashSet::new(),
+            took: None,
+            silent: true,
+            of,
+        };
+        self.scheduler.give_back(done, self.now);
+    }
+
+    /// The fast lane had no answer to the messages of these conversations.
+    fn had_no_answer(&mut self, conversations: impl IntoIterator<Item = u128>) {
+        let flows = conversations.into_iter().map(flow).collect();
+        self.scheduler.had_no_answer(&flows);
+    }
+}
+
+fn flow(conversation: u128) -> Flow {
+    Flow {
+        conversation: ConversationId(Uuid::from_u128(conversation)),
+        sender: UserId(Uuid::nil()),
     }
 }
 
@@ -213,6 +244,7 @@ fn who_is_at_fault_is_tried_alone_until_something_of_it_is_stored() {
         again: messages,
         at_fault,
         took: Some(lane.took),
+        silent: false,
         of,
     };
     lane.scheduler.give_back(done, lane.now);
@@ -236,6 +268,7 @@ fn when_one_that_was_at_fault_goes_through_the_others_are_looked_at_together() {
         at_fault: messages.iter().map(Pending::flow).collect(),
         again: messages,
         took: Some(lane.took),
+        silent: false,
         of,
     };
     lane.scheduler.give_back(done, lane.now);
@@ -244,6 +277,93 @@ fn when_one_that_was_at_fault_goes_through_the_others_are_looked_at_together() {
     let free = conversation(&turn.messages[0]);
     lane.end(turn, &[free]);
     assert_eq!(lane.next_turn().messages.len(), 2);
+}
+
+#[test]
+fn one_that_has_no_answer_is_found_among_five_hundred_in_nine_silences() {
+    const FLOWS: u128 = 500;
+    for slow in [0, 137, FLOWS - 1] {
+        let mut lane = Lane::new(1000);
+        lane.batch = 500;
+        for conversation in 0..FLOWS {
+            lane.push(conversation);
+        }
+        lane.had_no_answer(0..FLOWS);
+        let all: Vec<u128> = (0..FLOWS).collect();
+        let mut silences = 0;
+        let alone = loop {
+            let turn = lane.next_turn();
+            let takes_long = turn
+                .messages
+                .iter()
+                .any(|pending| conversation(pending) == slow);
+            if let Patience::After(_) = turn.of.patience {
+                break turn;
+            }
+            assert_eq!(turn.of.patience, Patience::Brief);
+            if takes_long {
+                silences += 1;
+                lane.end_silent(turn);
+            } else {
+                lane.end(turn, &all);
+            }
+        };
+        assert_eq!(conversation(&alone.messages[0]), slow);
+        assert!(silences <= 9, "{silences}");
+        assert_eq!(lane.scheduler.len(), 1, "the others are stored");
+    }
+}
+
+/// Then it is the database that was slow, and each of them would take as long as one.
+#[test]
+fn when_one_that_had_no_answer_has_one_the_others_are_looked_at_together() {
+    let mut lane = Lane::new(100);
+    for conversation in 0..BATCH as u128 {
+        lane.push(conversation);
+        lane.had_no_answer([conversation]);
+    }
+    let turn = lane.next_turn();
+    assert_eq!(turn.of.patience, Patience::After(1));
+    lane.end_silent(turn);
+    let turn = lane.next_turn();
+    assert_eq!(turn.messages.len(), 1);
+    let answered = conversation(&turn.messages[0]);
+    lane.end(turn, &[answered]);
+    let turn = lane.later_turn().expect("a turn");
+    assert_eq!(turn.of.patience, Patience::Usual);
+    assert!(turn.messages.len() > 1);
+}
+
+#[test]
+fn behind_what_has_no_answer_its_flow_waits_and_nobody_else_for_longer_than_its_turn() {
+    let mut lane = Lane::new(100);
+    lane.took = Duration::from_secs(4);
+    let sent = [lane.push(1), lane.push(1)];
+    lane.had_no_answer([1]);
+    let turn = lane.next_turn();
+    assert_eq!(numbers(&turn), sent[..1], "one at a time");
+    let held = lane.push(2);
+    lane.end_silent(turn);
+    lane.took = Duration::from_millis(1);
+    let end = lane.now + Duration::from_millis(900);
+    let mut turns = 0;
+    while lane.now < end {
+        let turn = lane.next_turn();
+        assert_eq!(numbers(&turn), [held]);
+        turns += 1;
+        lane.end(turn, &[]);
+    }
+    assert!(turns >= 3, "{turns}");
+    // Once it is late, what is behind it need not take long.
+    lane.now += TIMEOUT;
+    let next = lane.push(1);
+    lane.scheduler.expire(lane.now);
+    let mut late = lane.answered();
+    late.sort_unstable();
+    assert_eq!(late, [sent[0], sent[1], held]);
+    let turn = lane.next_turn();
+    assert_eq!(numbers(&turn), [next]);
+    assert_eq!(turn.of.patience, Patience::Brief);
 }
 
 #[test]
@@ -310,6 +430,7 @@ fn more_bytes_than_may_wait_are_refused_and_what_is_answered_makes_room() {
 enum Move {
     Push(u128),
     Turn { free: Vec<u128> },
+    SilentTurn,
     Pass(u64),
 }
 
@@ -318,6 +439,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     let one = prop_oneof![
         4 => conversation.clone().prop_map(Move::Push),
         4 => prop::collection::vec(conversation, 0..6).prop_map(|free| Move::Turn { free }),
+        1 => Just(Move::SilentTurn),
         1 => (0..400u64).prop_map(Move::Pass),
     ];
     prop::collection::vec(one, 0..120)
@@ -337,6 +459,11 @@ proptest! {
                 Move::Turn { free } => {
                     if let Some(turn) = lane.turn() {
                         lane.end(turn, &free);
+                    }
+                }
+                Move::SilentTurn => {
+                    if let Some(turn) = lane.turn() {
+                        lane.end_silent(turn);
                     }
                 }
                 Move::Pass(millis) => {

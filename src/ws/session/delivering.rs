@@ -37,7 +37,7 @@ where
                 Delivery::Resync(resync) => {
                     // Revisions may be counted anew after a failover or a crash that lost some.
                     self.replayed = None;
-                    let Resync { reason, cursor } = &*resync;
+                    let Resync { reason, cursor, .. } = &*resync;
                     let frame = self.frames().resync_required(reason, cursor);
                     self.feed(frame).await?;
                 }

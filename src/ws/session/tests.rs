@@ -87,6 +87,7 @@ impl Stage {
             frame: frame.to_string().into(),
             made_at: None,
             as_update: None,
+            counted: Default::default(),
         };
         self.services.hub.publish(&[self.user], &Arc::new(event));
     }

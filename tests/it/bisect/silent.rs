@@ -1,0 +1,169 @@
+//! Messages whose store takes long while the database answers others: they wait alone.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use super::message;
+use crate::support::*;
+
+/// What the host's trigger takes long for: contents like this, until the test says that it is over. How often that is looked at does not matter.
+async fn takes_long_for(database: &Database, contents: &str) {
+    database
+        .execute_as_owner(&format!(
+            "create table host_slow as select '{contents}'::text as contents;
+             create function host_slow() returns trigger language plpgsql as $$
+             begin
+               while exists (select from host_slow s where new.content like s.contents) loop
+                 perform pg_sleep(0.01);
+               end loop;
+               return null;
+             end $$;
+             create trigger host_slow after insert on messages for each row execute function host_slow()"
+        ))
+        .await;
+}
+
+async fn is_over(database: &Database) {
+    database.execute_as_owner("delete from host_slow").await;
+}
+
+/// The database is at this message when this returns.
+async fn begin(replica: &Replica, conversation: uuid::Uuid, content: &str) -> JoinHandle<Reply> {
+    let api = replica.api();
+    let batches = "pgchat_writer_batches_total";
+    let (before, content) = (api.metric(batches).await, content.to_owned());
+    let sent = tokio::spawn(async move {
+        let id = format!("the id of {content}");
+        api.send_once(conversation, ALICE, &content, &id).await
+    });
+    until_metric_above(replica, batches, before).await;
+    sent
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_whose_store_takes_long_waits_alone_and_is_answered_in_its_time() {
+    const TIMEOUT: Duration = Duration::from_secs(20);
+    let database = Database::fresh().await;
+    takes_long_for(&database, "slow").await;
+    let settings = [("WRITE_TIMEOUT_SECONDS", "20")];
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    let with_boris = database.conversation(ALICE, BORIS).await;
+    let free = database.conversation(CARLA, DAVID).await;
+    let started = Instant::now();
+    let slow = begin(&replica, with_boris, "slow").await;
+    for number in 0..20 {
+        api.send(free, CARLA, &number.to_string()).await;
+    }
+    assert!(!slow.is_finished(), "she waited for its deadline");
+    let late = slow.await.expect("an answer");
+    late.refused(503, "unavailable");
+    // Half as much again, and what a loaded machine adds.
+    assert!(started.elapsed() < 2 * TIMEOUT, "{:?}", started.elapsed());
+
+    // Of what was given up nothing is left, and it is as fast as any other now.
+    is_over(&database).await;
+    let id = "the id of slow";
+    let stored = api.send_once(with_boris, ALICE, "slow", id).await;
+    assert_eq!(seq_of(&stored.ok(201)), 1);
+    api.send_once(with_boris, ALICE, "slow", id).await.ok(200);
+    assert_eq!(database.count("messages where content = 'slow'").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_with_messages_whose_store_takes_long_is_stored_once_and_in_order() {
+    const USERS: i32 = 24;
+    let database = Database::fresh().await;
+    takes_long_for(&database, "slow%").await;
+    let settings = [("WRITE_TIMEOUT_SECONDS", "60")];
+    let replica = Replica::start(&database, &settings).await;
+    let mut others = Vec::new();
+    for user in database.add_users(USERS).await {
+        others.push((database.conversation(BORIS, user).await, user));
+    }
+    let [first, with_boris, with_carla] = [
+        database.conversation(ALICE, DAVID).await,
+        database.conversation(ALICE, BORIS).await,
+        database.conversation(ALICE, CARLA).await,
+    ];
+    // What comes while the database is at it is one batch, or two.
+    let slow = begin(&replica, first, "slow too").await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let mut requests = Vec::new();
+    for (conversation, content) in [
+        (with_boris, "one"),
+        (with_carla, "one"),
+        (with_boris, "slow"),
+        (with_boris, "three"),
+        (with_carla, "two"),
+    ] {
+        let data = message(conversation, content);
+        requests.push(alice.request("send_message", data).await);
+    }
+    let mut sends = Vec::new();
+    for (conversation, user) in others {
+        let api = replica.api();
+        sends.push(tokio::spawn(async move {
+            api.try_send(conversation, user, "fine").await
+        }));
+    }
+    for send in sends {
+        send.await.expect("an answer").ok(201);
+    }
+    let [one, other_one, slow_one, three, other_two] = &requests[..] else {
+        panic!("{requests:?}");
+    };
+    for (request, seq) in [(one, 1), (other_one, 1), (other_two, 2)] {
+        let answer = alice.answer(request).await;
+        assert_eq!(answer["data"]["message"]["seq"], seq, "{answer}");
+    }
+    assert!(!slow.is_finished(), "they waited for its deadline");
+    assert_eq!(
+        database.count("messages where content like 'slow%'").await,
+        0
+    );
+
+    is_over(&database).await;
+    slow.await.expect("an answer").ok(201);
+    for (request, seq) in [(slow_one, 2), (three, 3)] {
+        let answer = alice.answer(request).await;
+        assert_eq!(answer["data"]["message"]["seq"], seq, "{answer}");
+    }
+    assert_eq!(database.count("messages").await, i64::from(USERS) + 6);
+}
+
+/// As where its disk stands still: it answers who asks nothing of the disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_takes_long_for_everything_stores_each_once_and_in_order_when_it_goes_on() {
+    const EACH: i64 = 2;
+    const TRIES: f64 = 10.0;
+    let database = Database::fresh().await;
+    takes_long_for(&database, "%").await;
+    let settings = [("WRITE_TIMEOUT_SECONDS", "60")];
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    let mut senders = Vec::new();
+    for user in [BORIS, CARLA, DAVID, ELENA, FELIX, GRETA, HENRI, JONAS] {
+        let conversation = database.conversation(ALICE, user).await;
+        let mut socket = Socket::connect(&replica, user).await;
+        let mut requests = Vec::new();
+        for number in 0..EACH {
+            let data = message(conversation, &number.to_string());
+            requests.push(socket.request("send_message", data).await);
+        }
+        senders.push((socket, requests));
+    }
+    let tries = "pgchat_writer_batches_total";
+    until_metric_above(&replica, tries, TRIES - 1.0).await;
+    is_over(&database).await;
+    for (socket, requests) in &mut senders {
+        for (request, seq) in requests.iter().zip(1..) {
+            let answer = socket.answer(request).await;
+            assert_eq!(answer["data"]["message"]["seq"], seq, "{answer}");
+        }
+    }
+    let all = EACH * i64::try_from(senders.len()).expect("a number");
+    assert_eq!(database.count("messages").await, all);
+    assert!(api.metric("pgchat_writer_retries_total").await >= TRIES - 2.0);
+}
