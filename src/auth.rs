@@ -43,7 +43,7 @@ pub enum Presented {
 
 /// What tokens are verified by: made before anything starts, so that what is wrong with a key file ends the start. `None` in trusted mode,
 /// which looks at no token.
-pub struct Keys(Option<LoadedKeys>);
+pub struct Keys(Option<Box<LoadedKeys>>);
 
 struct LoadedKeys {
     verifier: Verifier,
@@ -59,7 +59,8 @@ impl Keys {
         }
         let files = KeyFiles::read(config)?;
         let (verifier, warnings) = Verifier::new(config, &files)?;
-        Ok((Self(Some(LoadedKeys { verifier, files })), warnings))
+        let keys = Box::new(LoadedKeys { verifier, files });
+        Ok((Self(Some(keys)), warnings))
     }
 }
 
@@ -84,7 +85,7 @@ enum Mode {
 
 /// What a caller is checked by.
 struct Jwt {
-    keys: LoadedKeys,
+    keys: Box<LoadedKeys>,
     service_tokens: ServiceTokens,
     user_check: UserCheck,
 }
@@ -221,7 +222,7 @@ impl Auth {
         match &self.shared.mode {
             Mode::Trusted => std::future::pending().await,
             Mode::Jwt(jwt) => {
-                let LoadedKeys { verifier, files } = &jwt.keys;
+                let LoadedKeys { verifier, files } = &*jwt.keys;
                 let config = &self.shared.config;
                 verifier.follow_files(config, files.clone()).await;
             }

@@ -5,6 +5,7 @@
 //! PostgreSQL 14 or newer must be installed (`PG_BIN_DIR` names the directory of `initdb` and `postgres` where it is not found).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::disallowed_methods)] // a lock that is poisoned ends the test, and what only a test fills may be unbounded
 
 mod support;
 
