@@ -33,7 +33,7 @@ async fn me_in_a_path_is_the_tokens_user_and_nobody_without_one() {
         trusted.api().send(conversation, BORIS, "hello").await;
     }
     let paths = paths(conversation);
-    assert_eq!(paths.len(), 5, "{paths:?}");
+    assert_eq!(paths.len(), 6, "{paths:?}");
     for path in paths {
         let of = |user: &str| path.replace("{user_id}", user);
         let named = get(&jwt, &of(&ALICE.to_string()), &token(ALICE)).await;
