@@ -35,8 +35,9 @@ const BETWEEN_LONG_WAITS: Duration = Duration::from_millis(750);
 const PAUSE: Duration = Duration::from_millis(25);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
-/// The same for a message that has no answer by itself, if others wait: each of its turns takes seconds.
-const SILENT_PAUSE: Duration = Duration::from_secs(1);
+/// The same for a message that has no answer by itself, if others wait: as long as its turn takes then, so that half of the time is for
+/// the others.
+const SILENT_PAUSE: Duration = Duration::from_secs(4);
 
 /// Late messages are answered so often, all together: there may be thousands of flows to look through.
 const SWEEP: Duration = Duration::from_millis(50);
@@ -238,9 +239,14 @@ impl FlowScheduler {
     /// One flow's messages, which wait for its locks.
     fn turn_of(&mut self, flow: Flow, kind: Kind, wait: Duration, batch: usize) -> Turn {
         let (mut messages, mut patience) = (Vec::new(), Patience::Usual);
+        let others_wait = self.flows.len() > 1;
         if let Some(waiting) = self.flows.get_mut(&flow) {
             let mut bytes = 0;
-            patience = waiting.patience();
+            patience = match waiting.patience() {
+                // However long it goes on: they have no turn meanwhile.
+                Patience::After(_) if others_wait => Patience::After(1),
+                patience => patience,
+            };
             let most = if waiting.silences > 0 { 1 } else { batch };
             while messages.len() < most
                 && bytes < MAX_BATCH_BYTES
