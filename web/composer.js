@@ -3,8 +3,6 @@ import { beginning, firstWords, h, icon, iconButton, isComposing, say } from './
 import { reason } from './failure.js';
 
 const MOST_LINES_PX = 180;
-/** MAX_MESSAGE_BYTES as it comes; a service with another limit refuses what is too long itself. */
-const MAX_BYTES = 65_536;
 /** The message is gone; to who has a token the service does not say so of one that was deleted outright. */
 const GONE = ['message_not_found', 'not_a_participant'];
 /** A phone's Enter breaks the line: it has no Shift, and Send is under the thumb. */
@@ -17,12 +15,16 @@ export class Composer {
   #touched = false;
   /** Edits that the service did not take, by conversation: `{message, content, reason}`. */
   #refused = new Map();
+  /** Of UTF-8, in a message. */
+  #maxBytes;
 
   /**
    * `save` rejects where an edit is not taken. `edits(message)`: it is being edited; without one, none is. `draft(conversationId)`,
    * `keep(conversationId, text)`, `editDraft(conversationId)`, `keepEdit(conversationId, edit)`: what is typed and not sent.
+   * `maxBytes`: see `limit`.
    */
-  constructor({ send, save, typing, editLast, edits, fitted, draft, keep, editDraft, keepEdit }) {
+  constructor({ send, save, typing, editLast, edits, fitted, draft, keep, editDraft, keepEdit, maxBytes }) {
+    this.#maxBytes = maxBytes;
     Object.assign(this, { send, save, typing, editLast, edits, fitted, draft, keep, editDraft, keepEdit });
     this.input = h('textarea.field', {
       rows: '1', placeholder: 'Write a message', 'aria-label': 'Message', enterkeyhint: enterSends.matches ? 'send' : 'enter', dir: 'auto',
@@ -47,6 +49,13 @@ export class Composer {
     const { text, ...message } = (conversationId && this.editDraft(conversationId)) || {};
     if (message.id) this.#edit({ ...message, conversationId }, text);
     this.#reopen();
+  }
+
+  /** So many bytes the service takes. What stands here already may be too long now, or no longer. */
+  limit(maxBytes) {
+    const was = this.#tooLong();
+    this.#maxBytes = maxBytes;
+    if (was || this.#tooLong()) this.#changed(false);
   }
 
   edit(message) {
@@ -185,7 +194,7 @@ export class Composer {
 
   #tooLong() {
     const { value } = this.input;
-    return value.length * 3 > MAX_BYTES && new TextEncoder().encode(value.trim()).length > MAX_BYTES;
+    return value.length * 3 > this.#maxBytes && new TextEncoder().encode(value.trim()).length > this.#maxBytes;
   }
 
   #problem(...said) {
@@ -206,7 +215,7 @@ export class Composer {
   /** What is `said` of it takes its room before anything is measured: who is at the end of the messages stays there. */
   #changed(byHand = true, said = []) {
     const tooLong = this.#tooLong();
-    this.#problem(...(tooLong ? ['This is longer than a message can be (65,536 bytes).'] : said));
+    this.#problem(...(tooLong ? [`This is longer than a message can be (${this.#maxBytes.toLocaleString('en')} bytes).`] : said));
     const held = document.activeElement === this.button;
     this.button.disabled = !this.input.value.trim() || tooLong;
     if (held && this.button.disabled) this.input.focus(); // where nothing can be pressed, nothing has the keyboard

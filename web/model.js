@@ -18,6 +18,8 @@ export class Model {
   timelines = new Map();
   latencies = new Latencies();
   connection = { status: 'idle' };
+  /** Each connection tells the service's own. Until then its defaults, and nobody is watched. */
+  limits = { maxMessageBytes: 65_536, maxWatchedUsers: 0, typingSeconds: 6 };
   replicaId = undefined;
   /** Whether the user may list and search people, as each connection says. */
   directory = true;
@@ -40,9 +42,8 @@ export class Model {
   #uncounted = false;
   #recounting = false;
   #unwatch = () => {};
-  /** Whose presence is told, as one text; and of how many the service tells it, which each connection says. */
+  /** Whose presence is told, as one text. */
   #watched = '';
-  #maxWatched = 0;
 
   constructor(options) {
     const chat = createChatClient(options);
@@ -64,11 +65,13 @@ export class Model {
       changed: (message) => this.#changed(message),
       tell: (topic, data) => this.tell(topic, data),
     });
-    this.typists = new Typing(chat, (conversationId) => this.tell('typing', conversationId));
+    this.typists = new Typing(chat, (conversationId) => this.tell('typing', conversationId), this.limits.typingSeconds);
     chat.on('status', (status) => this.#status(status));
     // Later, where more was missed than is sent again, resync_required comes next, and all is read then.
     chat.on('connected', ({ limits }) => {
-      this.#maxWatched = limits.maxWatchedUsers;
+      this.limits = limits;
+      this.typists.lasts(limits.typingSeconds);
+      this.tell('limits');
       this.#watch();
       this.#back(this.state !== 'ready');
     });
@@ -354,7 +357,7 @@ export class Model {
 
   /** The client tells the service again after each reconnect. `anew`: something was missed, perhaps of that too. */
   #watch(anew = false) {
-    const others = [...new Set(this.listing.sorted().map((conversation) => this.other(conversation).id))].slice(0, this.#maxWatched);
+    const others = [...new Set(this.listing.sorted().map((conversation) => this.other(conversation).id))].slice(0, this.limits.maxWatchedUsers);
     const watched = others.toSorted().join();
     if (watched === this.#watched && !anew) return; // each of them would be told once more
     this.#watched = watched;

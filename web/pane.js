@@ -83,6 +83,7 @@ export class Pane {
       keep: (id, text) => keepDraft(model.userId, id, text),
       editDraft: (id) => editDraft(model.userId, id),
       keepEdit: (id, edit) => keepEdit(model.userId, id, edit),
+      maxBytes: model.limits.maxMessageBytes,
       typing: (isTyping) => model.typists.tell(this.conversationId, isTyping),
       editLast: () => {
         const { messages, hasNewer } = this.thread.timeline ?? {};
@@ -119,6 +120,7 @@ export class Pane {
     model.on('refused', ({ conversationId: id, error }) => id !== this.conversationId && this.notice.tell(`Not sent: ${reason(error)}`));
     model.on('changed', (message) => this.composer.changed(message));
     model.on('back', () => this.#lookUp());
+    model.on('limits', () => this.composer.limit(model.limits.maxMessageBytes));
     for (const topic of ['presence', 'typing', 'conversations', 'status']) model.on(topic, () => soon(this.#draw));
     if (conversationId) {
       this.opening = conversationId;

@@ -1,19 +1,25 @@
 // Who types: in which conversations the other participant does, and what is told of oneself.
 
-/** Since it was heard last. */
-const SHOWN_MS = 6_000;
-const REPEATED_MS = 2_500;
+/** Which part of the time that it lasts passes until one's own is told again: a renewal may be slow, and is to come before it has ended. */
+const RENEWED_AFTER = 5 / 12;
 
 export class Typing {
   /** When it was told last that one types oneself, and where; 0: one does not. */
   #told = 0;
   #where;
+  #lastsMs;
   /** Conversations, with the timer that ends it. */
   #typists = new Map();
 
-  /** `changed`: somebody has begun, or ended. */
-  constructor(chat, changed) {
+  /** `changed`: somebody has begun, or ended; `seconds`: how long it lasts since it was heard last. */
+  constructor(chat, changed, seconds) {
     Object.assign(this, { chat, changed });
+    this.lasts(seconds);
+  }
+
+  /** What is shown by now ends when it was to end. */
+  lasts(seconds) {
+    this.#lastsMs = seconds * 1_000;
   }
 
   has(conversationId) {
@@ -22,14 +28,14 @@ export class Typing {
 
   heard(conversationId, isTyping) {
     clearTimeout(this.#typists.get(conversationId));
-    if (isTyping) this.#typists.set(conversationId, setTimeout(() => this.heard(conversationId, false), SHOWN_MS));
+    if (isTyping) this.#typists.set(conversationId, setTimeout(() => this.heard(conversationId, false), this.#lastsMs));
     else if (!this.#typists.delete(conversationId)) return;
     this.changed(conversationId);
   }
 
   /** That one has stopped is told where one began, wherever one is by then. */
   tell(conversationId, isTyping) {
-    if (isTyping && this.#where === conversationId && Date.now() - this.#told < REPEATED_MS) return;
+    if (isTyping && this.#where === conversationId && Date.now() - this.#told < this.#lastsMs * RENEWED_AFTER) return;
     if (!isTyping && !this.#told) return;
     this.#told = isTyping ? Date.now() : 0;
     if (isTyping) this.#where = conversationId;

@@ -75,11 +75,11 @@ export interface Frame<Data = unknown> {
 /**
  * The client's own:
  *
- * - `queue_full`: `maxQueue` commands wait already; nothing was sent.
+ * - `queue_full`: `maxQueue` commands are already waiting; nothing was sent.
  * - `frame_too_big`: the service closed the socket over this command (1009).
  * - `disconnected`: the connection was lost over this command, `maxTries` times. Whether it was stored is not known; `send` with the same `clientMessageId` is safe.
  * - `stopped`, `closed`: the client does not connect (any more).
- * - `network`: no answer to an HTTP request; `bad_response`: one that is none of the service's.
+ * - `network`: no answer to an HTTP request; `bad_response`: a response that is not pgchat's.
  * - `no_token`: `getToken` failed, or has not answered in time.
  * - `not_allowed`, `unauthorized`: the service closed the socket with 4403, or with 4401 and there is no `getToken`.
  * - `handshake_refused`: HTTP requests are answered, but three WebSocket handshakes in a row failed: a proxy does not pass `Upgrade`, `ALLOWED_ORIGINS` is set but lacks the service's
@@ -89,12 +89,20 @@ export interface Frame<Data = unknown> {
 export type ClientErrorCode =
   | 'queue_full' | 'frame_too_big' | 'disconnected' | 'stopped' | 'closed' | 'network' | 'bad_response' | 'no_token' | 'not_allowed' | 'unauthorized' | 'handshake_refused' | 'too_many_watched';
 
+/** The service's: docs/api.md has what each means. A later version may have more. */
+export type ServiceErrorCode =
+  | 'validation_failed' | 'unauthorized' | 'token_invalid' | 'token_expired' | 'ticket_invalid' | 'user_mismatch' | 'user_deactivated' | 'not_a_participant'
+  | 'not_the_sender' | 'origin_not_allowed' | 'refused' | 'route_not_found' | 'search_off' | 'directory_off' | 'user_not_found' | 'conversation_not_found' | 'message_not_found'
+  | 'method_not_allowed' | 'request_timeout' | 'client_message_id_reused' | 'payload_too_large' | 'unsupported_media_type' | 'upgrade_required' | 'too_many_requests'
+  | 'too_many_sockets' | 'internal' | 'unavailable' | 'search_timeout'
+  | (string & {});
+
 /** What went wrong, by a stable name. */
 export class ChatError extends Error {
   constructor(code: string, message: string, more?: object);
   readonly name: 'ChatError';
-  /** The client's, or the service's: `validation_failed`, `not_a_participant`, `client_message_id_reused`, … */
-  readonly code: ClientErrorCode | (string & {});
+  /** The client's, or the service's. */
+  readonly code: ClientErrorCode | ServiceErrorCode;
   /** Of an HTTP answer. */
   readonly status?: number;
   /** When the service takes it again: from `Retry-After` (0 where there was none, or where CORS hides it), or of a command's refusal. */
@@ -178,7 +186,7 @@ export interface Events {
   status: StatusEvent;
   outgoing: Outgoing;
   queue_full: { limit: number };
-  /** What rejects no promise of a call: a refused handshake, a listener that threw or whose promise was rejected, … Without a listener: `console.error`. */
+  /** Failures that no call's promise reports: a refused handshake, a listener that threw or whose promise was rejected, … Without a listener: `console.error`. */
   error: Error;
   /** Every frame, for showing and logging. `authenticate` goes out without its token here. */
   frame: { direction: 'in' | 'out'; frame: { type: string; requestId?: string; data: any; cursor?: string; userId?: string; timestamp?: number } };
@@ -189,7 +197,7 @@ export type ChatOptions = ChatSettings & ({ userId: string } | Required<Pick<Cha
 
 export interface ChatSettings {
   /**
-   * Of the service: `https://chat.example.com`, a path may follow; relative to the page, where there is one. What is no URL throws. Default:
+   * Of the service: `https://chat.example.com`, a path may follow; relative to the page, where there is one. Throws if it is not a valid URL. Default:
    * where the page comes from; outside of a page there is none.
    */
   url?: string | URL;

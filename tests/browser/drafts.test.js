@@ -2,10 +2,10 @@
 // not take: whoever wrote them is told, and can have back what they typed.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertAtEnd, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, LUKASZ, pane, PHONE, reachable, replica, replicas, say, stage, talking, visit } from './support.js';
-import { LONG, STRICT, editing, field, sent, shown } from './writer.js';
+import { AMELIE, assertAtEnd, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, LUKASZ, pane, PHONE, reachable, replica, replicas, say, talking, visit } from './support.js';
+import { LONG, editing, field, sent, shown, strictStage } from './writer.js';
 
-stage(STRICT);
+strictStage();
 
 const row = (page, name) => page.locator('.list li', { hasText: name });
 

@@ -1,10 +1,10 @@
 // Messages that are changed or deleted, and edits that are refused: nothing that was typed is lost.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, lateFrames, LUKASZ, post, reachable, replica, replicas, say, stage, talking, visit } from './support.js';
-import { LONG, STRICT, editing, field, sent, shown } from './writer.js';
+import { AMELIE, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, lateFrames, LUKASZ, post, reachable, replica, replicas, say, talking, visit } from './support.js';
+import { LONG, editing, field, sent, shown, strictStage } from './writer.js';
 
-stage(STRICT);
+strictStage();
 
 test('an edit waits for the connection as a message does, and looks like it', async () => {
   const front = await balancer([replica.port]);

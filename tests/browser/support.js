@@ -18,13 +18,14 @@ let browser;
 /**
  * For all tests of a file: a fresh database, so many replicas with these settings, and a browser. After each test its pages are
  * closed. Before each test nothing is unread: a page may be closed before its mark is stored, and the next one would open its
- * conversation at the first of what that left, and not at the end.
+ * conversation at the first of what that left, and not at the end. `prepare`: what else is to be done before the first test.
  */
-export function stage(settings, count = 1) {
+export function stage(settings, count = 1, prepare = () => {}) {
   before(async () => {
     replicas = await cluster(settings);
     replica = await replicas.start();
     if (count > 1) second = await replicas.start();
+    await prepare();
     await launch();
   });
   after(async () => {

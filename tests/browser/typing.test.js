@@ -5,11 +5,11 @@ import { module } from './module.js';
 
 const { Typing } = await module('typing.js');
 
-function typing(t) {
+function typing(t, seconds = 6) {
   t.mock.timers.enable({ apis: ['Date', 'setTimeout'], now: 1_000_000 });
   const told = [];
   const changed = [];
-  const it = new Typing({ typing: (...what) => told.push(what) }, (id) => changed.push(id));
+  const it = new Typing({ typing: (...what) => told.push(what) }, (id) => changed.push(id), seconds);
   return { it, told, changed, pass: (ms) => t.mock.timers.tick(ms) };
 }
 
@@ -51,6 +51,40 @@ test('that one types oneself is told at once, then now and then; that one has st
   it.tell('c', false);
   it.tell(undefined, false);
   assert.deepEqual(told.slice(5), [['b', false]]);
+});
+
+for (const seconds of [2, 30, 300]) {
+  test(`where typing lasts ${seconds} s it is shown for as long, and told again early enough`, (t) => {
+    const { it, told, pass } = typing(t, seconds);
+    const lasts = seconds * 1_000;
+    it.heard('a', true);
+    pass(lasts - 1);
+    assert.equal(it.has('a'), true);
+    pass(1);
+    assert.equal(it.has('a'), false);
+    const renewed = [];
+    for (let ms = 0; ms < 3 * lasts; ms += 100) {
+      it.tell('a', true);
+      if (told.length > renewed.length) renewed.push(ms);
+      pass(100);
+    }
+    // The service may take half of that time until it tells it (TYPING_INTERVAL_SECONDS).
+    const pauses = renewed.slice(1).map((ms, at) => ms - renewed[at]);
+    assert.ok(pauses.every((ms) => ms <= lasts / 2 && ms >= lasts / 3), `${pauses}`);
+  });
+}
+
+test('what the service says of another time holds for what is heard and told from then on', (t) => {
+  const { it, told, pass } = typing(t);
+  it.heard('a', true);
+  it.lasts(30);
+  it.heard('b', true);
+  it.tell('b', true);
+  pass(6_000);
+  it.tell('b', true);
+  assert.deepEqual([it.has('a'), it.has('b'), told.length], [false, true, 1]);
+  pass(24_000);
+  assert.equal(it.has('b'), false);
 });
 
 test('once it is closed nothing is told of anybody any more', (t) => {

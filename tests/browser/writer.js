@@ -1,8 +1,18 @@
-// Someone who writes in a conversation, at replicas that refuse what is long.
-import { AMELIE, at, bubble, replica, say, talking, visit } from './support.js';
+// Someone who writes in a conversation, where what is long is refused.
+import { AMELIE, at, bubble, replica, replicas, say, stage, talking, visit } from './support.js';
 
-/** For stage(): replicas that do not slow anybody down, and do not take LONG. */
-export const STRICT = { RATE_LIMIT_PER_SECOND: '0', MAX_MESSAGE_BYTES: '200' };
+/**
+ * `stage` with replicas that slow nobody down, and a trigger of the host's that refuses LONG. A limit of the service's own is told to the page,
+ * which then sends nothing that is longer.
+ */
+export function strictStage() {
+  stage({ RATE_LIMIT_PER_SECOND: '0' }, 1, () => replicas.sql(`
+    create function refuse_long() returns trigger language plpgsql as $$ begin
+      if octet_length(new.content) > 200 then raise exception 'more than 200 bytes' using errcode = 'PC403'; end if;
+      return null;
+    end $$;
+    create trigger refuse_long after insert or update of content on messages for each row execute function refuse_long()`));
+}
 
 export const LONG = 'too long, '.repeat(30).trim();
 

@@ -171,6 +171,21 @@ fn what_a_message_holds_is_open_in_answers_and_closed_in_requests() {
     }
 }
 
+/// The types of the browser client list the codes of the service, for whoever writes `error.code === …`.
+#[test]
+fn every_code_of_an_error_is_in_the_types_of_the_client() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let types = fs::read_to_string(root.join("clients/js/pgchat.d.ts")).expect("the types");
+    let (_, rest) = types
+        .split_once("export type ServiceErrorCode =")
+        .expect("the type");
+    let (listed, _) = rest.split_once(';').expect("its end");
+    let (listed, open) = listed.rsplit_once('|').expect("several");
+    assert_eq!(open.trim(), "(string & {})", "later versions have more");
+    let listed: Vec<&str> = listed.split('\'').skip(1).step_by(2).collect();
+    assert_eq!(listed, ErrorCode::ALL.map(ErrorCode::name));
+}
+
 /// docs/api.md and the document of the socket name each code by which a socket is closed.
 #[test]
 fn every_close_code_is_in_the_table_and_in_the_document_of_the_socket() {

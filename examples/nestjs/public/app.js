@@ -134,8 +134,9 @@ function show({ id, seq, senderId, sender, content, updatedAt, deletedAt }) {
   $('messages').scrollTop = $('messages').scrollHeight;
 }
 
-/** Until it has arrived: sent once more after a failure, it has the same key, and is stored once. */
+/** Until they have arrived: sent once more after a failure, they have the same key, and are stored once. */
 let enquiry;
+let viewing;
 
 handle($('enquiry'), async ({ brokerId, flat }, form) => {
   if (enquiry?.brokerId !== brokerId || enquiry.flat !== flat) enquiry = { brokerId, flat, key: crypto.randomUUID() };
@@ -161,5 +162,8 @@ handle($('send'), async ({ content }, form) => {
 });
 
 handle($('viewing'), async ({ at }) => {
-  await call('viewings', { conversationId: open, at: new Date(at).toISOString() });
+  const time = new Date(at).toISOString();
+  if (viewing?.conversationId !== open || viewing.at !== time) viewing = { conversationId: open, at: time, key: crypto.randomUUID() };
+  await call('viewings', viewing);
+  viewing = undefined;
 });

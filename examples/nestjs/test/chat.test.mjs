@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
 import path from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -233,6 +234,80 @@ test('an enquiry whose answer is lost is stored once, though one clicks again', 
   assert.equal(await stored(), '2');
 });
 
+/** Ben, who is a broker, and a conversation of his with Cleo. */
+async function benAndCleo(flat, key) {
+  const { conversationId } = (await call('enquiries', { brokerId: await broker(), flat, key }, await tokenOf('cleo@example.com'))).body;
+  return { conversationId, ben: await tokenOf('ben@example.com') };
+}
+
+test('a viewing that is offered twice is stored once and sent once, with one answer, also where both come at once', async () => {
+  const { conversationId, ben } = await benAndCleo('Mill Lane 15', 'fifteen');
+  const before = await stored();
+  const offer = { conversationId, at: '2027-01-05T10:30:00Z', key: 'once' };
+  const [first, ...others] = await Promise.all(Array.from({ length: 5 }, () => call('viewings', offer, ben)));
+  assert.equal(first.status, 201, JSON.stringify(first.body));
+  for (const other of [...others, await call('viewings', { ...offer, conversationId: conversationId.toUpperCase() }, ben)]) assert.deepEqual(other, first);
+  const after = await stored();
+  assert.deepEqual([after.viewings - before.viewings, after.messages - before.messages], [1, 1]);
+  const tied = await psql(`select m.id, v.id from messages m join viewings v on v."brokerId" = m.sender_id and m.client_message_id = 'viewing:' || v.key where v.key = 'once'`);
+  assert.equal(tied, `${first.body.messageId}|${first.body.viewingId}`);
+});
+
+test('a key stands for one viewing: for another time it is a conflict, as is that of another message; one that no message can have is refused', async () => {
+  const { conversationId, ben } = await benAndCleo('Mill Lane 16', 'sixteen');
+  const offer = { conversationId, at: '2027-01-06T10:30:00Z', key: 'k'.repeat(56) };
+  assert.equal((await call('viewings', offer, ben)).status, 201);
+  await psql(`insert into messages (conversation_id, sender_id, content, client_message_id) select id, participant2_id, 'His own', 'viewing:taken' from conversations where id = '${conversationId}'`);
+  const before = await count();
+  for (const [change, status] of [
+    [{ at: '2027-01-07T10:30:00Z' }, 409], [{ key: 'taken' }, 409],
+    [{ key: 'k'.repeat(57) }, 400], [{ key: 'two words' }, 400], [{ key: '' }, 400], [{ key: '\u0000' }, 400], [{ key: 7 }, 400], [{ key: undefined }, 400],
+  ]) assert.equal((await call('viewings', { ...offer, ...change }, ben)).status, status, JSON.stringify(change));
+  assert.equal(await count(), before);
+});
+
+test('a viewing whose answer is lost is offered once, though one clicks again; then another one can be', async () => {
+  await benAndCleo('Mill Lane 17', 'seventeen');
+  const ben = await logIn('ben@example.com', { forgive: CUT });
+  let sent = 0;
+  await ben.route('**/viewings', async (route) => {
+    const response = await route.fetch();
+    if (++sent === 1) await route.abort('connectionreset');
+    else await route.fulfill({ response });
+  });
+  const answered = () => ben.waitForResponse(/\/viewings$/);
+  const offer = () => ben.getByRole('button', { name: 'Offer' }).click();
+  await ben.getByRole('button', { name: 'Cleo' }).click();
+  await ben.getByLabel('Viewing', { exact: true }).fill('2027-02-03T10:30');
+  const times = () => psql(`select count(*) from viewings where at >= '2027-02-01' and at < '2027-02-10'`);
+  await offer();
+  await ben.getByText(/fetch/).waitFor();
+  const again = async () => {
+    await Promise.all([answered(), offer()]);
+    return times();
+  };
+  assert.equal(await again(), '1');
+  // Once the page has seen that answer.
+  await eventually(again, '2');
+});
+
+test('what stands before pgchat and answers in its place is no fault of this application', async () => {
+  const brokerId = await broker();
+  let status = 502;
+  const proxy = createServer((_, response) => response.writeHead(status, { 'content-type': 'text/html' }).end('<h1>Bad Gateway</h1>'));
+  await new Promise((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  const other = await start({ ...environment, PGCHAT_URL: `http://127.0.0.1:${proxy.address().port}` });
+  try {
+    for (status of [502, 200, 404]) {
+      const answer = await call('enquiries', { brokerId, flat: 'Mill Lane 18', key: 'eighteen' }, await tokenOf('cleo@example.com'), other.page);
+      assert.deepEqual([answer.status, answer.body.message], [502, `what answered is not the chat (status ${status})`]);
+    }
+  } finally {
+    await other.stop();
+    proxy.close();
+  }
+});
+
 test('that pgchat does not accept the application is no fault of its user', async () => {
   const brokerId = await broker();
   const other = await start({ ...environment, PGCHAT_URL: front.url, PGCHAT_SERVICE_TOKEN: 'another-token-than-pgchat-has-of-32-bytes-or-more' });
@@ -250,7 +325,7 @@ test('a viewing in somebody else\'s conversation leaves neither a row nor a mess
   const { body } = await call('enquiries', { brokerId: brokers[0].id, flat: 'Mill Lane 5', key: 'five' }, cleo);
   const ana = await tokenOf('ana@example.com');
   const before = await count();
-  const refused = await call('viewings', { conversationId: body.conversationId, at: '2027-01-04T10:30:00Z' }, ana);
+  const refused = await call('viewings', { conversationId: body.conversationId, at: '2027-01-04T10:30:00Z', key: 'not-hers' }, ana);
   assert.equal(refused.status, 403, JSON.stringify(refused.body));
   assert.equal(await count(), before);
 });
@@ -265,7 +340,7 @@ test('a viewing that a trigger of the application refuses leaves nothing either,
     create trigger refuse_viewing before insert on messages for each row execute function refuse_viewing()`);
   try {
     const before = await count();
-    const refused = await call('viewings', { conversationId: body.conversationId, at: '2027-05-01T10:30:00Z' }, ben);
+    const refused = await call('viewings', { conversationId: body.conversationId, at: '2027-05-01T10:30:00Z', key: 'holiday' }, ben);
     assert.deepEqual([refused.status, refused.body.message], [403, 'No viewings on a holiday.']);
     assert.equal(await count(), before);
   } finally {
@@ -284,6 +359,11 @@ const broker = async () => (await (await fetch(`${app.page}brokers`)).json())[0]
 /** Messages `TEXT 1` to `TEXT COUNT` by another program, in the name of one of the two. */
 const insert = (conversationId, text, count) => psql(`insert into messages (conversation_id, sender_id, content)
   select id, participant2_id, '${text} ' || n from conversations, generate_series(1, ${count}) n where id = '${conversationId}'`);
+
+async function stored() {
+  const [viewings, messages] = (await count()).split('|').map(Number);
+  return { viewings, messages };
+}
 
 /** The rows of the application and of the chat. */
 const count = () => psql('select (select count(*) from viewings), (select count(*) from messages)');

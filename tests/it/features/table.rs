@@ -70,7 +70,7 @@ impl Feature {
             Self::Delete => "delete, keeping its place",
             Self::Erase => "delete the row",
             Self::MarkRead => "mark as read",
-            Self::Type => "show that one is typing",
+            Self::Type => "show that the user is typing",
             Self::ShowPresence => "watch who is online",
         }
     }

@@ -1,5 +1,7 @@
 //! The programs in examples/sql, run as they stand, by a role with the grants of sql/README.md and nothing else.
 
+mod push;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
 // Compiled, never run: what the types allow, and what they refuse.
-import { ChatError, createChatClient, newId, type ChatOptions, type ClientErrorCode, type Conversation, type Message } from '../../pgchat.js';
+import { ChatError, createChatClient, newId, type ChatOptions, type ClientErrorCode, type Conversation, type Message, type ServiceErrorCode } from '../../pgchat.js';
 
 const chat = createChatClient({ url: 'https://chat.example.com', getToken: async () => 'jwt' });
 
@@ -18,6 +18,9 @@ chat.on('error', (error) => error instanceof ChatError && error.code);
 const waits: ClientErrorCode[] = ['queue_full', 'disconnected'];
 // @ts-expect-error: the client has no such error
 waits.push('queue_is_full');
+// The service's are open: a later version has more.
+const refusals: ServiceErrorCode[] = ['not_a_participant', 'of_a_later_version'];
+chat.on('error', (error) => error instanceof ChatError && refusals.includes(error.code));
 
 // Whose chat it is must be said, in one way or the other.
 const whose: ChatOptions[] = [{ userId: 'u' }, { getToken: () => 'jwt' }, { userId: 'u', getToken: () => 'jwt', maxQueue: 5 }];

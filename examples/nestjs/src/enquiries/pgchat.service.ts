@@ -29,7 +29,9 @@ export class PgchatService {
     } catch (cause) {
       throw new ServiceUnavailableException('the chat cannot be reached', { cause });
     }
-    const answer = await response.json();
+    const answer = await response.json().catch(() => undefined);
+    // All of pgchat's answers are JSON; what stands between may have a page of its own, or cut one off.
+    if (!answer) throw new BadGatewayException(`what answered is not the chat (status ${response.status})`);
     // Our token, not the user's.
     if (response.status === 401) throw new BadGatewayException('the chat does not accept this application', { cause: answer });
     // Its errors have the shape of Nest's own.

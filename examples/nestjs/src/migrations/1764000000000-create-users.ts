@@ -20,9 +20,11 @@ export class CreateUsers1764000000000 implements MigrationInterface {
     await runner.query(`
       CREATE TABLE "viewings" (
         "id" uuid NOT NULL DEFAULT gen_random_uuid(),
+        "key" character varying NOT NULL,
         "conversationId" uuid NOT NULL,
         "brokerId" uuid NOT NULL REFERENCES "users" ("id"),
         "at" TIMESTAMP WITH TIME ZONE NOT NULL,
+        CONSTRAINT "UQ_viewings_key" UNIQUE ("brokerId", "key"),
         CONSTRAINT "PK_viewings" PRIMARY KEY ("id")
       )`);
   }
