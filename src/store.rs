@@ -70,7 +70,7 @@ use user_lookups::UserLookups;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::model::RawJson;
+use crate::model::{RawJson, UserId};
 use crate::turns::{Kind, Waiting};
 
 /// A handle on the database; clones share the pools.
@@ -142,7 +142,7 @@ impl Store {
             pool: connector.pool(shares.requests, timeout, way)?,
             write_pool: connector.pool(shares.writer, timeout, way)?,
             vital_pool: connector.pool(VITAL_CONNECTIONS, timeout, way)?,
-            held_rows: Arc::new(HeldRows::new(shares.changes)),
+            held_rows: Arc::new(HeldRows::new(shares.changes, shares.changes_of_a_user)),
             user_lookups: Arc::new(UserLookups::new(shares.user_lookups)),
             redemptions: Arc::new(Semaphore::new(shares.redemptions)),
             redemptions_waiting: Arc::default(),
@@ -161,6 +161,11 @@ impl Store {
     pub fn connections_of_reads(&self) -> (usize, usize) {
         let of_all = (self.shares.requests - 1).max(1);
         (of_all, self.shares.reads_of_a_user)
+    }
+
+    /// Connections over which it is read at a time what clients missed.
+    pub fn connections_of_replays(&self) -> usize {
+        self.shares.replays
     }
 
     /// A handle for what is somebody's turn. It is over when the handle is dropped and its statements have ended, those of a caller who went
@@ -182,8 +187,9 @@ impl Store {
     }
 
     /// How many wait for a turn before they have, or wait for, a connection.
-    pub fn turns_waiting(&self) -> [(Kind, usize); 3] {
+    pub fn turns_waiting(&self) -> [(Kind, usize); 4] {
         [
+            (Kind::Changes, self.held_rows.waiting()),
             (Kind::Searches, self.searches.waiting()),
             (Kind::Tickets, self.redemptions_waiting.count()),
             (Kind::UserLookups, self.user_lookups.waiting()),
@@ -293,10 +299,11 @@ impl Store {
             .await?)
     }
 
-    /// A change of rows that somebody else may hold: `row` says which. Tried until `deadline`, and for a row that is held
-    /// no more once the caller is `gone`. A statement that has begun is not given up.
+    /// A change, in a user's name, of rows that somebody else may hold: `row` says which. Tried until `deadline`, and for a row that is
+    /// held no more once the caller is `gone`. A statement that has begun is not given up.
     async fn change_row(
         &self,
+        user: UserId,
         row: Uuid,
         call: &str,
         params: &[Param<'_>],
@@ -304,14 +311,16 @@ impl Store {
         mut gone: Gone<'_>,
     ) -> Result<Vec<Row>, Error> {
         let sql = self.select("*", call);
-        let mut attempts = self.held_rows.attempts(row);
+        let mut attempts = self.held_rows.attempts(user, row);
         loop {
             let permit = match timeout_at(deadline, attempts.next(gone.as_mut())).await {
                 Ok(Ok(permit)) => permit,
                 Ok(Err(CallerGone)) => return Err(Error::unavailable("the caller has gone")),
-                Err(_) => return Err(QueryFailure::held().into()),
+                Err(_) => return Err(attempts.given_up(self.timeout)),
             };
             let store = self.in_turn(permit);
+            // Whoever has waited for nearly as long as they may is given time to be answered, or so would be all behind them.
+            let deadline = deadline.max(Instant::now() + self.timeout / 4);
             let lease = tokio::select! {
                 biased;
                 lease = store.lease(&self.pool, deadline) => lease?,

@@ -222,8 +222,9 @@ settings! {
         REPLAY_BYTES = "8388608", Number(65_536, 1_073_741_824),
             "Bytes of these events; beyond that resync_required.";
         REPLAY_PARALLEL = "8", Number(1, 1000),
-            "Replays that a replica reads at a time, one for each user; others wait their turn, so that many \
-             clients reconnecting at once leave PostgreSQL time for everybody's messages.";
+            "Replays that a replica reads at a time, one for each user, at most half of the connections for \
+             requests; others wait their turn, so that many clients reconnecting at once leave PostgreSQL time for \
+             everybody's messages.";
     }
     "Times" {
         HEARTBEAT_SECONDS = "25", Seconds(1, 3600),

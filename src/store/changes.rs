@@ -9,12 +9,16 @@ use tokio_postgres::{Row, RowStream};
 use uuid::Uuid;
 
 use super::failure::QueryFailure;
-use super::lease::Lease;
+use super::lease::{Lease, Param};
 use super::position::{identity, parse_snapshot, parse_xid};
 use super::{Store, column_of, single};
 use crate::error::Error;
 use crate::model::UserId;
 use crate::position::{Horizon, Identity, Snapshot};
+
+/// How long a database may take to answer that has not read in time what a client missed: as for a probe. It is asked over the connections
+/// that heartbeats need.
+const PING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One event as it is read from the tables.
 #[derive(Clone, Debug)]
@@ -200,9 +204,9 @@ impl Store {
              left join {0}chat_missed($1, $2::text::xid8, $3, $4) with ordinality on true",
             self.prefix
         );
-        let rows = match self.try_read(&self.pool, &columns, &call, &params).await {
+        let rows = match self.read_missed(&columns, &call, &params).await {
             Err(failure) if failure.is_too_slow() => {
-                self.ping(self.timeout).await?;
+                self.ping(PING_PATIENCE).await?;
                 return Ok(MissedRead::TooSlow);
             }
             other => other?,
@@ -222,6 +226,28 @@ impl Store {
                 .map(change)
                 .collect::<Result<_, _>>()?,
         }))
+    }
+
+    /// As other reads, but with a deadline of its own behind the wait for a connection: what takes too long by that is itself too slow, and not
+    /// what stood before it.
+    async fn read_missed(
+        &self,
+        columns: &str,
+        call: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, QueryFailure> {
+        let sql = self.select(columns, call);
+        let lease = self.lease(&self.pool, self.deadline()).await?;
+        let deadline = self.deadline();
+        match self.answer_on(lease, &sql, params, deadline).await {
+            Err(failure) if failure.fault.is_of_connection() => {
+                failure.renew(&self.pool);
+                log::debug!("repeating a replay on a new connection: {}", failure.text);
+                let lease = self.lease(&self.pool, deadline).await?;
+                self.answer_on(lease, &sql, params, self.deadline()).await
+            }
+            other => other,
+        }
     }
 
     /// The data of events that did not fit into a payload. Rows that are gone are left out.

@@ -4,6 +4,7 @@ use std::future::pending;
 use std::pin::pin;
 
 use postgres_types::Type;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Gone, Listing, PAGE_BYTES, Page, Store, listing, raw_json, single, unknown_status};
@@ -37,6 +38,7 @@ impl Store {
     ) -> Result<Opened, Error> {
         let rows = self
             .change_row(
+                reader,
                 // One key for the pair, whoever is named first.
                 Uuid::from_u128(user1.0.as_u128() ^ user2.0.as_u128()),
                 "chat_open_conversation($1, $2, $3)",
@@ -133,6 +135,7 @@ impl Store {
         loop {
             let rows = self
                 .change_row(
+                    reader,
                     conversation.0,
                     "chat_mark_read($1, $2, $3, $4)",
                     &[
@@ -149,6 +152,12 @@ impl Store {
             reader_verdict(&status, conversation, reader)?;
             marked_count += single::<i64>(&rows, 1)?;
             match single::<Option<i64>>(&rows, 3)? {
+                // The last of these transactions may have ended later than the whole of it was to.
+                Some(_) if Instant::now() >= deadline => {
+                    return Err(Error::unavailable(
+                        "too many are unread to mark all in time: try again",
+                    ));
+                }
                 Some(marked_to) => after = marked_to,
                 None => {
                     return Ok(Marked {

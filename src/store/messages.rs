@@ -126,6 +126,7 @@ impl Store {
         ];
         let rows = self
             .change_row(
+                editor,
                 message.0,
                 "chat_edit_message($1, $2, $3)",
                 &params,
@@ -143,6 +144,7 @@ impl Store {
         let params = [(&message as _, Type::UUID), (&deleter as _, Type::UUID)];
         let rows = self
             .change_row(
+                deleter,
                 message.0,
                 "chat_delete_message($1, $2)",
                 &params,

@@ -11,6 +11,7 @@ mod support;
 mod at_once;
 mod auth;
 mod bisect;
+mod changes;
 mod command_line;
 mod config;
 mod convergence;
