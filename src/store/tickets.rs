@@ -28,7 +28,7 @@ pub struct RedeemedTicket {
 }
 
 impl Store {
-    /// Stores a ticket's hash for `ttl`. `NotFound` when there is no such user.
+    /// Stores a ticket's hash for `ttl`. `NotFound` when there is no such user, `Unavailable` when its turn does not come in time.
     pub async fn create_ticket(
         &self,
         hash: &[u8],
@@ -37,6 +37,8 @@ impl Store {
         ttl: Duration,
     ) -> Result<IssuedTicket, Error> {
         let rows = self
+            .in_turn_of_tickets()
+            .await?
             .change(
                 "*",
                 "chat_create_ticket($1, $2, $3, $4)",
@@ -58,18 +60,9 @@ impl Store {
 
     /// Uses a ticket up; `None` when it is not good, or not any more.
     pub async fn redeem_ticket(&self, hash: &[u8]) -> Result<Option<RedeemedTicket>, Error> {
-        // With a deadline of its own: whoever has waited for nearly as long as they may would be given no time to be answered, and so
-        // would all behind them.
-        let waits = self.redemptions_waiting.one();
-        let permit = acquire_owned(Arc::clone(&self.redemptions));
-        let Ok(permit) = timeout_at(self.deadline(), permit).await else {
-            turns::log_refusal(turns::Kind::Tickets, self.timeout);
-            return Err(Error::unavailable("too many others wait for the database"));
-        };
-        drop(waits);
-        // Until the statement has ended: whoever comes and hangs up has no more connections than who waits.
         let rows = self
-            .in_turn(permit)
+            .in_turn_of_tickets()
+            .await?
             .change("*", "chat_redeem_ticket($1)", &[(&hash, Type::BYTEA)])
             .await?;
         let Some(row) = rows.first() else {
@@ -79,6 +72,22 @@ impl Store {
             user: column_of(row, 0)?,
             token_expires: column_of::<Option<i64>>(row, 1)?.map(UnixSeconds),
         }))
+    }
+
+    /// A handle for one ticket that is made or used up, when there is room for one more. The turn lasts until its statement has ended: whoever
+    /// comes and hangs up has no more connections than who waits.
+    async fn in_turn_of_tickets(&self) -> Result<Self, Error> {
+        let _waits = self.redemptions_waiting.one();
+        let permit = acquire_owned(Arc::clone(&self.redemptions));
+        // With a deadline of its own: whoever has waited for nearly as long as they may would be given no time to be answered, and so
+        // would all behind them.
+        match timeout_at(self.deadline(), permit).await {
+            Ok(permit) => Ok(self.in_turn(permit)),
+            Err(_) => {
+                turns::log_refusal(turns::Kind::Tickets, self.timeout);
+                Err(Error::unavailable("too many others wait for the database"))
+            }
+        }
     }
 
     /// Removes the tickets that have expired.
