@@ -78,8 +78,8 @@ async fn changes_are_made_though_ever_more_come_than_the_database_takes() {
         .await
         .expect("conversations");
     let proxy = Proxy::before(&database).await;
-    // Two connections for requests, one for changes.
-    let few = [("DB_POOL_SIZE", "4"), ("DB_TIMEOUT_SECONDS", "2")];
+    // Two connections for requests, one for changes; from its turn on one has two seconds, in which a connection can be made anew.
+    let few = [("DB_POOL_SIZE", "4"), ("DB_TIMEOUT_SECONDS", "8")];
     let replica = Replica::start(&database, &[&proxy.for_all()[..], &few].concat()).await;
     // A mark takes 0.1 s, and every 0.02 s another one comes.
     proxy.delay(Duration::from_millis(50));
@@ -101,7 +101,7 @@ async fn changes_are_made_though_ever_more_come_than_the_database_takes() {
     let told = |message| replies.iter().any(|reply| reply.text.contains(message));
     assert!(told("other changes take too long: try again"));
     let log = replica.log();
-    let told = "changes: a turn did not come within 2 s";
+    let told = "changes: a turn did not come within 8 s";
     assert!(log.contains(told), "{log}");
     assert!(!log.contains("held a row"), "{log}");
 }
