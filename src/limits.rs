@@ -27,6 +27,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// refused cost little, but not nothing.
 const FRAMES_OF_A_SEND: u32 = 10;
 
+/// Bytes of content for which a send or an edit counts as one: what it costs the writer, the log and the index goes by its length.
+const BYTES_OF_A_SEND: usize = 4 * 1024;
+
 /// The least time for which a user is held back who has sent too many frames: waking up costs, too.
 pub const FLOOD_PAUSE: Duration = Duration::from_millis(20);
 
@@ -100,15 +103,30 @@ impl UserLimiter {
 
     /// Counts one of them. `TooManyRequests` says when the next one is welcome.
     pub fn check(&self, user: UserId) -> Result<(), Error> {
+        self.check_weight(user, 1)
+    }
+
+    /// Counts a send or an edit of this content, once for each 4 KiB of it that are begun: see [`check_weight`](Self::check_weight).
+    pub fn check_content(&self, user: UserId, content: &str) -> Result<(), Error> {
+        self.check_weight(user, weight_of(content))
+    }
+
+    /// Counts what weighs as much as so many of them: one at least, and no more than may come at once, or it would never be welcome. It is
+    /// counted as a whole or not at all; `TooManyRequests` says when all of it is welcome, if nothing else of this user's comes before.
+    pub fn check_weight(&self, user: UserId, weight: usize) -> Result<(), Error> {
         let Some(limiter) = &self.limiter else {
             return Ok(());
         };
-        limiter
-            .check_key(&user)
-            .map_err(|not_until| Error::TooManyRequests {
+        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        let weight = NonZeroU32::new(weight).map_or(NonZeroU32::MIN, |it| it.min(self.burst));
+        match limiter.check_key_n(&user, weight) {
+            // As many as may come at once are never too many.
+            Ok(Ok(())) | Err(_) => Ok(()),
+            Ok(Err(not_until)) => Err(Error::TooManyRequests {
                 message: "this user sends or asks too fast".to_owned(),
                 retry_after: not_until.wait_time_from(DefaultClock::default().now()),
-            })
+            }),
+        }
     }
 
     /// Forgets users who are quiet, until `stop`.
@@ -130,6 +148,11 @@ impl UserLimiter {
             limiter.shrink_to_fit();
         }
     }
+}
+
+/// As how many sends this content counts.
+fn weight_of(content: &str) -> usize {
+    content.len().div_ceil(BYTES_OF_A_SEND)
 }
 
 #[cfg(test)]
@@ -156,11 +179,87 @@ mod tests {
         limiter.check(other).expect("another user");
     }
 
+    /// When a refusal says that this much is welcome.
+    fn refused(limiter: &UserLimiter, user: UserId, weight: usize) -> Duration {
+        match limiter.check_weight(user, weight) {
+            Err(Error::TooManyRequests { retry_after, .. }) => retry_after,
+            other => panic!("{weight}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn content_counts_once_for_each_four_kibibytes_that_are_begun() {
+        for (bytes, weight) in [
+            (1, 1),
+            (4096, 1),
+            (4097, 2),
+            (8192, 2),
+            (65_535, 16),
+            (65_536, 16),
+        ] {
+            assert_eq!(weight_of(&"x".repeat(bytes)), weight, "{bytes} bytes");
+        }
+        // Bytes, not characters.
+        assert_eq!(weight_of(&"é".repeat(4096)), 2);
+        let limiter = UserLimiter::new(1, 3600);
+        let user = UserId(Uuid::nil());
+        let long = "x".repeat(3000 * 4096);
+        limiter.check_content(user, &long).expect("a burst");
+        // None of it is counted, since it is too much: what is left passes.
+        refused(&limiter, user, 1000);
+        limiter.check_weight(user, 600).expect("what is left");
+    }
+
+    #[test]
+    fn what_weighs_more_than_may_come_at_once_takes_all_of_it() {
+        const BURST: u32 = 3600;
+        let limiter = UserLimiter::new(1, BURST);
+        let (one, other) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
+        for (user, weight) in [(one, 4000), (other, usize::MAX)] {
+            limiter.check_weight(user, weight).expect("a whole burst");
+            let wait = refused(&limiter, user, weight);
+            assert!(wait <= Duration::from_secs(BURST.into()), "{wait:?}");
+            refused(&limiter, user, 1800);
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_when_all_that_was_asked_is_welcome() {
+        let limiter = UserLimiter::new(1, 3600);
+        let user = UserId(Uuid::nil());
+        let started = Instant::now();
+        limiter.check_weight(user, 3600).expect("a burst");
+        for weight in [1000, 2000, 3600] {
+            let wait = refused(&limiter, user, weight);
+            // A second each, less what has passed.
+            let all = Duration::from_secs(weight as u64);
+            assert!(wait <= all, "{weight}: {wait:?}");
+            let passed = started.elapsed() + Duration::from_millis(1);
+            assert!(wait + passed >= all, "{weight}: {wait:?}");
+        }
+    }
+
+    #[test]
+    fn what_weighs_much_passes_when_its_refusal_says_so() {
+        let limiter = UserLimiter::new(100, 20);
+        let user = UserId(Uuid::nil());
+        let wait = loop {
+            match limiter.check_weight(user, 16) {
+                Err(Error::TooManyRequests { retry_after, .. }) => break retry_after,
+                passed => passed.expect("no other error"),
+            }
+        };
+        std::thread::sleep(wait);
+        limiter.check_weight(user, 16).expect("as it was told");
+    }
+
     #[test]
     fn zero_is_no_limit() {
         for limiter in [UserLimiter::new(0, 3), UserLimiter::new(3, 0)] {
             for _ in 0..1000 {
                 limiter.check(UserId(Uuid::nil())).expect("no limit");
+                let weighs = limiter.check_weight(UserId(Uuid::nil()), 1000);
+                weighs.expect("no limit");
             }
             assert_eq!(limiter.pause(UserId(Uuid::nil()), &mut 1000), None);
         }

@@ -27,6 +27,9 @@ pub use typing::{Typing, TypingTimes};
 /// cluster's lock of NOTIFY. No setting: less would cost turns, and more would be felt.
 const GATHERING: Duration = Duration::from_millis(50);
 
+/// Users for whom a list to watch counts as one command: the state of each is asked for and sent.
+const WATCHED_OF_A_COMMAND: usize = 50;
+
 /// A handle on what this replica knows of the moment; clones share it.
 #[derive(Clone)]
 pub struct Live {
@@ -36,7 +39,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// `limiter` counts the commands `typing` and `watch_presence` of each user.
+    /// `limiter` counts the commands `typing` and `watch_presence` of each user, the latter by the length of its list.
     pub fn new(
         store: Store,
         hub: Hub,
@@ -75,7 +78,8 @@ impl Live {
         mailbox: &Arc<Mailbox>,
         users: Vec<UserId>,
     ) -> Result<(), Error> {
-        self.limiter.check(user)?;
+        let weight = users.len().div_ceil(WATCHED_OF_A_COMMAND);
+        self.limiter.check_weight(user, weight)?;
         self.presence.watch(connection, mailbox, users);
         Ok(())
     }

@@ -38,7 +38,8 @@ pub struct ReplayLimits {
     /// `REPLAY_BYTES`, of the events' data.
     pub bytes: usize,
     /// `REPLAY_PARALLEL`, of all users, one client of each: after a replica's death many come back at once, and each read
-    /// competes with the writer for PostgreSQL's time. As many times `bytes` may wait to be sent.
+    /// competes with the writer for PostgreSQL's time. Fewer where the store has fewer connections for it. As many times `bytes` may wait
+    /// to be sent.
     pub parallel: usize,
     /// `DB_TIMEOUT_SECONDS`, for one's permit.
     pub patience: Duration,
@@ -98,11 +99,12 @@ pub enum Repeat {
 
 impl Replay {
     pub fn new(store: Store, hub: Hub, limits: ReplayLimits) -> Self {
+        let parallel = limits.parallel.min(store.connections_of_replays());
         Self {
             store,
             hub,
             limits,
-            semaphore: FairSemaphore::new(limits.parallel, 1),
+            semaphore: FairSemaphore::new(parallel, 1),
             budget: MemoryBudget::new(limits.bytes.saturating_mul(limits.parallel)),
         }
     }

@@ -64,7 +64,7 @@ use rows::{column_of, raw_json, single, unknown_status};
 use search::Searches;
 use shares::Shares;
 use statements::Statement;
-use tickets::Redemptions;
+use tickets::TicketTurns;
 use user_lookups::UserLookups;
 
 use crate::config::Config;
@@ -88,7 +88,7 @@ struct Shared {
     vital_pool: RenewablePool,
     held_rows: HeldRows,
     user_lookups: Arc<UserLookups>,
-    redemptions: Redemptions,
+    tickets: TicketTurns,
     searches: Searches,
     shares: Shares,
     connector: Connector,
@@ -149,9 +149,9 @@ impl Store {
             pool: connector.pool(shares.requests, timeout, way)?,
             write_pool: connector.pool(shares.writer, timeout, way)?,
             vital_pool: connector.pool(VITAL_CONNECTIONS, timeout, way)?,
-            held_rows: HeldRows::new(shares.changes),
+            held_rows: HeldRows::new(shares.changes, shares.changes_of_a_user),
             user_lookups: Arc::new(UserLookups::new(shares.user_lookups)),
-            redemptions: Redemptions::new(shares.redemptions),
+            tickets: TicketTurns::new(shares.tickets),
             searches: Searches::new(shares.searches, search_timeout),
             shares,
             connector: connector.clone(),
@@ -177,6 +177,11 @@ impl Store {
             of_all: (requests - 1).max(1),
             of_one_user: reads_of_a_user,
         }
+    }
+
+    /// Connections over which it is read at a time what clients missed.
+    pub fn connections_of_replays(&self) -> usize {
+        self.shared.shares.replays
     }
 
     /// A handle for what is somebody's turn. It is over when the handle is dropped and its statements have ended, those of a caller who went
@@ -206,10 +211,11 @@ impl Store {
     }
 
     /// How many wait for a turn before they have, or wait for, a connection.
-    pub fn turns_waiting(&self) -> [(Kind, usize); 3] {
+    pub fn turns_waiting(&self) -> [(Kind, usize); 4] {
         [
+            (Kind::Changes, self.shared.held_rows.waiting()),
             (Kind::Searches, self.shared.searches.waiting()),
-            (Kind::Tickets, self.shared.redemptions.waiting()),
+            (Kind::Tickets, self.shared.tickets.waiting()),
             (Kind::UserLookups, self.shared.user_lookups.waiting()),
         ]
     }

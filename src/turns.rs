@@ -14,6 +14,7 @@ pub enum Kind {
     Replays,
     Tickets,
     UserLookups,
+    Changes,
 }
 
 impl Kind {
@@ -24,6 +25,7 @@ impl Kind {
             Self::Replays => "replays",
             Self::Tickets => "tickets",
             Self::UserLookups => "user_lookups",
+            Self::Changes => "changes",
         }
     }
 }

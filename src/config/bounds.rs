@@ -49,7 +49,7 @@ pub struct Limits {
     pub replay_events: usize,
     /// `REPLAY_BYTES`, 8388608: bytes of these events' data; beyond it `resync_required`.
     pub replay_bytes: usize,
-    /// `REPLAY_PARALLEL`, 8: replays that are read at one time.
+    /// `REPLAY_PARALLEL`, 8: replays that are read at one time, at most half of the connections for requests.
     pub replay_parallel: usize,
 }
 

@@ -202,11 +202,13 @@ settings! {
              while good handshakes pass: that slows a flood down. 0: no limit.";
         RATE_LIMIT_PER_SECOND = "50", Number(0, 1_000_000),
             "Sends of one user on one replica, on average; edits, deletions, marks, new conversations, tickets, \
-             tokens and searches count too. Separately, as many typing and watch_presence commands, and ten times \
-             as many frames of any kind, beyond which the user's sockets are not read; a replay counts as a \
+             tokens and searches count too. A send or an edit counts once for each begun 4 KiB of its content. \
+             Separately, as many typing and watch_presence commands (the latter for each begun 50 users), and ten \
+             times as many frames of any kind, beyond which the user's sockets are not read; a replay counts as a \
              hundred frames. 0: no limit.";
         RATE_LIMIT_BURST = "200", Number(0, 1_000_000),
-            "Sends of one user on one replica, in one burst; counted as for RATE_LIMIT_PER_SECOND. 0: no limit.";
+            "Sends of one user on one replica, in one burst; counted as for RATE_LIMIT_PER_SECOND, nothing more \
+             often than this. 0: no limit.";
         MAX_WATCHED_USERS = "500", Number(1, 2000),
             "Users whose presence one socket may watch.";
         SOCKET_QUEUE = "256", Number(1, 65_536),
@@ -228,8 +230,9 @@ settings! {
         REPLAY_BYTES = "8388608", Number(65_536, 1_073_741_824),
             "Bytes of these events; beyond that resync_required.";
         REPLAY_PARALLEL = "8", Number(1, 1000),
-            "Replays that a replica reads at a time, one for each user; others wait their turn, so that many \
-             clients reconnecting at once leave PostgreSQL time for everybody's messages.";
+            "Replays that a replica reads at a time, one for each user, at most half of the connections for \
+             requests; others wait their turn, so that many clients reconnecting at once leave PostgreSQL time for \
+             everybody's messages.";
     }
     "Times" {
         HEARTBEAT_SECONDS = "25", Seconds(1, 3600),

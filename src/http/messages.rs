@@ -175,7 +175,9 @@ pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
         .await?;
     let message = new_message(fields, &caller, max_bytes)?;
     let sender = message.sender;
-    call.services.send_limiter.check(sender)?;
+    call.services
+        .send_limiter
+        .check_content(sender, &message.content)?;
     let sent = call.services.writer.send(message, Protocol::Http).await;
     let sent = sent.map_err(|error| caller.concealed(error))?;
     sent.log(|sent| {
@@ -248,7 +250,7 @@ pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Res
             });
     let ((message, editor), content) = both(target, content).map_err(Error::Validation)?;
     let editor = caller.act_for(editor)?;
-    call.services.send_limiter.check(editor)?;
+    call.services.send_limiter.check_content(editor, &content)?;
     // Whoever goes away before the answer takes this future with them, between two tries as well.
     let edited = call
         .services

@@ -252,7 +252,7 @@ fn where_all_that_waits_is_too_much_those_are_given_up_who_are_furthest_behind()
     assert_eq!(hub.overflows(), 1);
     assert!(matches!(version(quick.try_next()), Some(1)));
     assert!(quick.try_next().is_none());
-    let given_up = [&mut far, &mut twin].map(|socket| is_given_up(socket));
+    let given_up = [&mut far, &mut twin].map(is_given_up);
     assert!(given_up[0] != given_up[1], "{given_up:?}");
     let (gone, stays) = if given_up[0] {
         (far, twin)

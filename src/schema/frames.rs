@@ -325,6 +325,7 @@ struct ServerClosing {
 #[schema(rename_all = "camelCase")]
 struct SendMessageCommand {
     conversation_id: Uuid,
+    /// Counts towards RATE_LIMIT_PER_SECOND once for each begun 4 KiB.
     #[schema(min_length = 1)]
     content: String,
     message_type: Option<MessageType>,
@@ -336,6 +337,7 @@ struct SendMessageCommand {
 #[schema(rename_all = "camelCase")]
 struct EditMessageCommand {
     message_id: Uuid,
+    /// Counts towards RATE_LIMIT_PER_SECOND once for each begun 4 KiB.
     #[schema(min_length = 1)]
     content: String,
 }
@@ -365,7 +367,8 @@ struct TypingCommand {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 struct WatchPresenceCommand {
-    /// At most MAX_WATCHED_USERS (500 unless set otherwise). An empty list ends the watching.
+    /// At most MAX_WATCHED_USERS (500 unless set otherwise). An empty list ends the watching. Counts towards
+    /// RATE_LIMIT_PER_SECOND once for each begun 50 users.
     user_ids: Vec<Uuid>,
 }
 

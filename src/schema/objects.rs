@@ -228,7 +228,8 @@ pub struct SendMessage {
     conversation_id: Uuid,
     /// One of the two participants.
     sender_id: Uuid,
-    /// Not only white space, without U+0000, and at most `MAX_MESSAGE_BYTES` (64 KiB) of UTF-8.
+    /// Not only white space, without U+0000, and at most `MAX_MESSAGE_BYTES` (64 KiB) of UTF-8. Counts towards
+    /// `RATE_LIMIT_PER_SECOND` once for each begun 4 KiB.
     #[schema(min_length = 1, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
     content: String,
     /// Default: `text`.
@@ -241,7 +242,8 @@ pub struct SendMessage {
 /// A message's new content.
 #[derive(ToSchema)]
 pub struct EditMessage {
-    /// Not only white space, without U+0000, and at most `MAX_MESSAGE_BYTES` (64 KiB) of UTF-8.
+    /// Not only white space, without U+0000, and at most `MAX_MESSAGE_BYTES` (64 KiB) of UTF-8. Counts towards
+    /// `RATE_LIMIT_PER_SECOND` once for each begun 4 KiB.
     #[schema(min_length = 1, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
     content: String,
 }

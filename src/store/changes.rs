@@ -11,10 +11,15 @@ use uuid::Uuid;
 use super::failure::QueryFailure;
 use super::lease::Lease;
 use super::position::{identity, parse_snapshot, parse_xid};
-use super::{Store, column_of, single};
+use super::statements::answer_over;
+use super::{Statement, Store, column_of, single};
 use crate::error::Error;
 use crate::model::UserId;
 use crate::position::{Horizon, Identity, Snapshot};
+
+/// How long a database may take to answer that has not read in time what a client missed: as for a probe. It is asked over the connections
+/// that heartbeats need.
+const PING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One event as it is read from the tables.
 #[derive(Clone, Debug)]
@@ -203,9 +208,9 @@ impl Store {
             self.shared.prefix
         );
         let statement = self.select(&columns, &call, &params);
-        let rows = match self.read_on(&self.shared.pool, &statement).await {
+        let rows = match self.read_missed(statement).await {
             Err(failure) if failure.is_too_slow() => {
-                self.ping(self.shared.timeout).await?;
+                self.ping(PING_PATIENCE).await?;
                 return Ok(MissedRead::TooSlow);
             }
             other => other?,
@@ -225,6 +230,24 @@ impl Store {
                 .map(change)
                 .collect::<Result<_, _>>()?,
         }))
+    }
+
+    /// As other reads, but with a deadline of its own behind the wait for a connection: what takes too long by that is itself too slow, and not
+    /// what stood before it.
+    async fn read_missed(&self, mut statement: Statement<'_>) -> Result<Vec<Row>, QueryFailure> {
+        let pool = &self.shared.pool;
+        let lease = self.lease(pool, statement.deadline).await?;
+        statement.deadline = self.deadline();
+        match answer_over(lease, &statement).await {
+            Err(failure) if failure.fault.is_of_connection() => {
+                failure.renew(pool);
+                log::debug!("repeating a replay on a new connection: {}", failure.text);
+                let lease = self.lease(pool, statement.deadline).await?;
+                statement.deadline = self.deadline();
+                answer_over(lease, &statement).await
+            }
+            other => other,
+        }
     }
 
     /// The data of events that did not fit into a payload. Rows that are gone are left out.

@@ -4,6 +4,7 @@ use std::future::pending;
 use std::pin::pin;
 
 use postgres_types::Type;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
@@ -45,7 +46,9 @@ impl Store {
         let opening = self.select("*", "chat_open_conversation($1, $2, $3)", &params);
         // One key for the pair, whoever is named first.
         let pair = Uuid::from_u128(user1.0.as_u128() ^ user2.0.as_u128());
-        let rows = self.change_row(pair, &opening, pin!(pending())).await?;
+        let rows = self
+            .change_row(reader, pair, opening, pin!(pending()))
+            .await?;
         let status: String = single(&rows, 0)?;
         let answer: String = single(&rows, 1)?;
         match status.as_str() {
@@ -134,12 +137,18 @@ impl Store {
                 ..self.select("*", "chat_mark_read($1, $2, $3, $4)", &params)
             };
             let rows = self
-                .change_row(conversation.0, &mark, gone.as_mut())
+                .change_row(reader, conversation.0, mark, gone.as_mut())
                 .await?;
             let status: String = single(&rows, 0)?;
             reader_verdict(&status, conversation, reader)?;
             marked_count += single::<i64>(&rows, 1)?;
             match single::<Option<i64>>(&rows, 3)? {
+                // The last of these transactions may have ended later than the whole of it was to.
+                Some(_) if Instant::now() >= deadline => {
+                    return Err(Error::unavailable(
+                        "too many are unread to mark all in time: try again",
+                    ));
+                }
                 Some(marked_to) => after = marked_to,
                 None => {
                     return Ok(Marked {

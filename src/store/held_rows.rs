@@ -2,17 +2,25 @@
 //!
 //! Their functions wait 0.1 s for such a row (`lock_timeout`, `V5__send.sql`) and are then tried again, until the deadline of
 //! a statement. Between two tries they have no connection, and those who wait for the same row share one turn. So however
-//! many wait, most of the pool is left to everybody else.
+//! many wait, most of the pool is left to everybody else. Of the tries one user has a part only: whose changes take long, for
+//! whatever reason, delays the others by little.
 
 use std::collections::HashMap;
-use std::pin::Pin;
+use std::future::ready;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
+use super::failure::QueryFailure;
+use crate::error::Error;
+use crate::fair_semaphore::{FairSemaphore, Permit};
+use crate::model::UserId;
 use crate::sync::{acquire_owned, lock};
+use crate::turns;
 
 /// Between two tries for a row that is held; doubled up to the maximum.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -32,9 +40,9 @@ pub(super) struct CallerGone;
 /// Who may try when. What a row is told by is the caller's: of two that share an id by chance, one waits for the other.
 pub(super) struct HeldRows {
     /// For rows of which nothing is known.
-    tries: Arc<Semaphore>,
+    tries: FairSemaphore,
     /// For rows that are known to be held.
-    retries: Arc<Semaphore>,
+    retries: FairSemaphore,
     /// The queue at each row that somebody waits for. A std mutex: held to look a row up.
     queues: Mutex<HashMap<Uuid, Arc<Semaphore>>>,
 }
@@ -42,6 +50,8 @@ pub(super) struct HeldRows {
 /// One change, until it has been made or given up.
 pub(super) struct Attempts<'a> {
     rows: &'a HeldRows,
+    /// In whose name it is made: whose turn it is to try.
+    user: UserId,
     row: Uuid,
     place: Option<Place<'a>>,
     pause: Duration,
@@ -57,23 +67,29 @@ struct Place<'a> {
 }
 
 impl HeldRows {
-    /// With so many tries at a time for rows of which nothing is known, beside [`RETRIES`].
-    pub fn new(tries: usize) -> Self {
+    /// With so many tries at a time for rows of which nothing is known, `each` of one user, beside [`RETRIES`].
+    pub fn new(tries: usize, each: usize) -> Self {
         Self {
-            tries: Arc::new(Semaphore::new(tries)),
-            retries: Arc::new(Semaphore::new(RETRIES)),
+            tries: FairSemaphore::new(tries, each),
+            retries: FairSemaphore::new(RETRIES, 1),
             queues: Mutex::default(),
         }
     }
 
-    /// Tries to change this row, one after the other.
-    pub fn attempts(&self, row: Uuid) -> Attempts<'_> {
+    /// Tries of this user to change this row, one after the other.
+    pub fn attempts(&self, user: UserId, row: Uuid) -> Attempts<'_> {
         Attempts {
             rows: self,
+            user,
             row,
             place: None,
             pause: Duration::ZERO,
         }
+    }
+
+    /// How many wait for their first try. Those who wait for a row that is held are not among them: more connections would not help them.
+    pub fn waiting(&self) -> usize {
+        self.tries.waiting()
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Semaphore>>> {
@@ -105,17 +121,9 @@ impl Attempts<'_> {
     ///
     /// Nobody waits whose caller has gone, neither for a row that is held nor for a try. A first try that need not wait is made all the
     /// same: whoever marks something as read and leaves has marked it.
-    pub async fn next(&mut self, mut gone: Gone<'_>) -> Result<OwnedSemaphorePermit, CallerGone> {
+    pub async fn next(&mut self, mut gone: Gone<'_>) -> Result<Permit, CallerGone> {
         if self.place.is_none() {
-            let tries = &self.rows.tries;
-            let permit = match Arc::clone(tries).try_acquire_owned() {
-                Ok(permit) => permit,
-                Err(_) => tokio::select! {
-                    biased;
-                    () = gone.as_mut() => return Err(CallerGone),
-                    permit = acquire_owned(Arc::clone(tries)) => permit,
-                },
-            };
+            let permit = self.first(gone.as_mut()).await?;
             if !self.rows.is_waited_for(self.row) {
                 return Ok(permit);
             }
@@ -127,8 +135,21 @@ impl Attempts<'_> {
         }
     }
 
+    /// A try as for a row of which nothing is known.
+    async fn first(&self, gone: Gone<'_>) -> Result<Permit, CallerGone> {
+        let mut permit = pin!(self.rows.tries.acquire(self.user, ready(())));
+        if let Some(permit) = permit.as_mut().now_or_never() {
+            return Ok(permit);
+        }
+        tokio::select! {
+            biased;
+            () = gone => Err(CallerGone),
+            permit = permit => Ok(permit),
+        }
+    }
+
     /// When its turn at the row has come, and the pause is over.
-    async fn retry(&mut self) -> OwnedSemaphorePermit {
+    async fn retry(&mut self) -> Permit {
         let place = self
             .place
             .get_or_insert_with(|| self.rows.queue_up(self.row));
@@ -136,7 +157,7 @@ impl Attempts<'_> {
             place.turn = Some(acquire_owned(Arc::clone(&place.queue)).await);
         }
         tokio::time::sleep(self.pause).await;
-        acquire_owned(Arc::clone(&self.rows.retries)).await
+        self.rows.retries.acquire(self.user, ready(())).await
     }
 
     /// The row is held.
@@ -145,6 +166,16 @@ impl Attempts<'_> {
         if self.place.is_none() {
             self.place = Some(self.rows.queue_up(self.row));
         }
+    }
+
+    /// Why it was not made, where [`next`](Self::next) did not come in time: the row was held until then, or others' changes, or the
+    /// user's own, took too long, which the log is told with what was waited at most.
+    pub fn given_up(&self, patience: Duration) -> Error {
+        if self.place.is_some() {
+            return QueryFailure::held().into();
+        }
+        turns::log_refusal(turns::Kind::Changes, patience);
+        Error::unavailable("other changes take too long: try again")
     }
 }
 
@@ -161,8 +192,7 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::{pending, ready};
-    use std::pin::pin;
+    use std::future::pending;
 
     use super::*;
 
@@ -173,44 +203,101 @@ mod tests {
     }
 
     const ROW: Uuid = Uuid::from_u128(1);
+    const OTHER: Uuid = Uuid::from_u128(2);
+
+    fn of(user: u128) -> UserId {
+        UserId(Uuid::from_u128(user))
+    }
+
+    /// Three tries at a time, one of each user.
+    fn three() -> HeldRows {
+        HeldRows::new(3, 1)
+    }
+
+    /// A first try of this user, at a row that nobody waits for.
+    fn at_once(rows: &HeldRows, user: u128) -> Option<Permit> {
+        let mut attempts = rows.attempts(of(user), OTHER);
+        let next = attempts.next(nobody_goes!()).now_or_never();
+        next.map(|permit| permit.expect("nobody goes"))
+    }
 
     #[tokio::test(start_paused = true)]
     async fn those_who_wait_for_a_row_leave_room_for_others_and_nothing_behind() {
-        let rows = HeldRows::new(3);
-        let mut first = rows.attempts(ROW);
+        let rows = three();
+        let mut first = rows.attempts(of(1), ROW);
         drop(first.next(nobody_goes!()).await.expect("a try"));
         first.failed();
-        let mut second = rows.attempts(ROW);
+        let mut second = rows.attempts(of(2), ROW);
         let retry = first.next(nobody_goes!()).await.expect("another try");
         // It waits in the queue, and neither for a permit nor with one.
         let waited =
             tokio::time::timeout(Duration::from_secs(60), second.next(nobody_goes!())).await;
         assert!(waited.is_err(), "two try at a row that is held");
-        assert_eq!(rows.tries.available_permits(), 3);
-        let other = rows.attempts(Uuid::from_u128(2)).next(nobody_goes!()).await;
-        assert!(other.is_ok());
-        drop((retry, first));
+        let tries = [1, 2, 3].map(|user| at_once(&rows, user));
+        assert!(tries.iter().all(Option::is_some));
+        drop((retry, first, tries));
         let retry = second.next(nobody_goes!()).await.expect("its turn");
         drop((retry, second));
         assert!(rows.queues().is_empty());
     }
+
     #[tokio::test(start_paused = true)]
     async fn whoever_has_gone_tries_once_and_not_for_a_row_that_is_held() {
-        let rows = HeldRows::new(3);
-        let mut first = rows.attempts(ROW);
+        let rows = three();
+        let mut first = rows.attempts(of(1), ROW);
         drop(first.next(pin!(ready(()))).await.expect("a try"));
         first.failed();
         let again = first.next(pin!(ready(()))).await;
         assert!(again.is_err());
-        let mut second = rows.attempts(ROW);
+        let mut second = rows.attempts(of(1), ROW);
         let behind = second.next(pin!(ready(()))).await;
         assert!(behind.is_err());
         // Others change other rows, and take long.
-        let _all = rows.tries.acquire_many(3).await;
-        let mut third = rows.attempts(Uuid::from_u128(2));
+        let _all = [2, 3, 4].map(|user| at_once(&rows, user));
+        let mut third = rows.attempts(of(1), OTHER);
         let crowded = third.next(pin!(ready(()))).await;
         assert!(crowded.is_err());
         drop((first, second, third));
         assert!(rows.queues().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_the_tries_a_user_has_a_part_and_the_next_one_waits_and_is_told_why_in_vain() {
+        let rows = HeldRows::new(4, 2);
+        let hers = [at_once(&rows, 1), at_once(&rows, 1)];
+        assert!(hers.iter().all(Option::is_some));
+        let mut third = rows.attempts(of(1), ROW);
+        let patience = Duration::from_secs(10);
+        let in_vain = tokio::time::timeout(patience, third.next(nobody_goes!())).await;
+        assert!(in_vain.is_err(), "a third of hers has its turn");
+        let Error::Unavailable { message, .. } = third.given_up(patience) else {
+            panic!("another error");
+        };
+        assert_eq!(message, "other changes take too long: try again");
+        let others = [at_once(&rows, 2), at_once(&rows, 3)];
+        assert!(others.iter().all(Option::is_some));
+        let mut waits = rows.attempts(of(4), ROW);
+        let (mut nobody, mut nobody_else) = (pin!(pending()), pin!(pending()));
+        let mut waits = pin!(waits.next(nobody.as_mut()));
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert_eq!(rows.waiting(), 1);
+        // It is the next that comes free, however long hers wait.
+        let mut hers_wait = pin!(third.next(nobody_else.as_mut()));
+        assert!(hers_wait.as_mut().now_or_never().is_none());
+        drop(hers);
+        assert!(waits.as_mut().now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_row_that_is_held_is_told_that_it_is() {
+        let rows = three();
+        let mut attempts = rows.attempts(of(1), ROW);
+        drop(attempts.next(nobody_goes!()).await.expect("a try"));
+        attempts.failed();
+        let Error::Unavailable { message, .. } = attempts.given_up(Duration::from_secs(10)) else {
+            panic!("another error");
+        };
+        let held: Error = QueryFailure::held().into();
+        assert_eq!(message, held.to_string());
     }
 }

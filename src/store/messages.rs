@@ -125,7 +125,7 @@ impl Store {
             (&content as _, Type::TEXT),
         ];
         let edit = self.select("*", "chat_edit_message($1, $2, $3)", &params);
-        let rows = self.change_row(message.0, &edit, gone).await?;
+        let rows = self.change_row(editor, message.0, edit, gone).await?;
         let status: String = single(&rows, 0)?;
         verdict(&status, message, Some(editor))?;
         raw_json(single(&rows, 1)?)
@@ -137,7 +137,7 @@ impl Store {
         let deletion = self.select("*", "chat_delete_message($1, $2)", &params);
         // Deleted is deleted, whenever.
         let never = pin!(pending());
-        let rows = self.change_row(message.0, &deletion, never).await?;
+        let rows = self.change_row(deleter, message.0, deletion, never).await?;
         let status: String = single(&rows, 0)?;
         verdict(&status, message, Some(deleter))
     }

@@ -10,10 +10,10 @@ pub struct Shares {
     /// Of the requests' pool, those over which it is asked whether users exist and are active: a third. Each asks for many at once; where
     /// one has gone silent, the others go on.
     pub user_lookups: usize,
-    /// Of the requests' pool, those by which tickets are used up: half, so that a flood of handshakes, lookups included, leaves at least
+    /// Of the requests' pool, those by which tickets are made and used up: half, so that a flood of handshakes, lookups included, leaves at least
     /// one of three to those who are in. Each is held for one ticket, and how fast browsers come back after the loss of a replica goes by
     /// their number.
-    pub redemptions: usize,
+    pub tickets: usize,
     /// Of the requests' pool, those that searches may have, each of another user: a third. Nothing else that is read takes as long, or
     /// depends as much on what a user has written into it.
     pub searches: usize,
@@ -23,6 +23,11 @@ pub struct Shares {
     /// Of the requests' pool, those that changes of rows may have of which it is not known whether somebody holds them: a
     /// third. More at a time would hardly be faster, since all of them commit with NOTIFY, which is one at a time in the whole cluster.
     pub changes: usize,
+    /// Of those, the ones that a user may have: half, so that whose changes take long leaves the others theirs.
+    pub changes_of_a_user: usize,
+    /// Of the requests' pool, those over which it is read what clients missed, each of another user's: half. Thousands come back at once
+    /// after the loss of a replica, and each of their reads may take long.
+    pub replays: usize,
 }
 
 impl Shares {
@@ -30,14 +35,17 @@ impl Shares {
     pub fn of(pool_size: usize) -> Self {
         let writer = (pool_size / 3).max(2);
         let requests = pool_size.saturating_sub(writer).max(1);
+        let changes = (requests / 3).max(1);
         Self {
             writer,
             requests,
             user_lookups: (requests / 3).max(1),
-            redemptions: (requests / 2).max(1),
+            tickets: (requests / 2).max(1),
             searches: (requests / 3).max(1),
             reads_of_a_user: (requests / 3).max(1),
-            changes: (requests / 3).max(1),
+            changes,
+            changes_of_a_user: (changes / 2).max(1),
+            replays: (requests / 2).max(1),
         }
     }
 }
@@ -55,28 +63,36 @@ mod tests {
                 writer,
                 requests,
                 user_lookups,
-                redemptions,
+                tickets,
                 searches,
                 reads_of_a_user,
                 changes,
+                changes_of_a_user,
+                replays,
             } = shares;
             assert_eq!(writer + requests, size, "{shares:?}");
             assert!(
                 [
                     user_lookups,
-                    redemptions,
+                    tickets,
                     searches,
                     reads_of_a_user,
-                    changes
+                    changes,
+                    changes_of_a_user,
+                    replays
                 ]
                 .iter()
                 .all(|&share| share >= 1),
                 "{shares:?}"
             );
+            // Of one there is nothing to share out.
+            assert!(changes == 1 || changes_of_a_user < changes, "{shares:?}");
             // Of one or two there is nothing to share out.
             if requests > 2 {
-                assert!(user_lookups + redemptions < requests, "{shares:?}");
+                assert!(user_lookups + tickets < requests, "{shares:?}");
                 assert!(changes + RETRIES < requests, "{shares:?}");
+                assert!(replays + user_lookups < requests, "{shares:?}");
+                assert!(replays + searches < requests, "{shares:?}");
                 assert!(searches + user_lookups < requests, "{shares:?}");
                 assert!(reads_of_a_user + user_lookups < requests, "{shares:?}");
             }

@@ -5,13 +5,14 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::Store;
 use super::connect::RenewablePool;
 use super::describe::{self, describe_pool};
 use super::failure::{Fault, QueryFailure};
 use super::held_rows::{CallerGone, Gone};
 use super::lease::{Lease, Param};
+use super::{Shared, Store};
 use crate::error::Error;
+use crate::model::UserId;
 
 /// One statement. It may run twice.
 pub(super) struct Statement<'a> {
@@ -85,29 +86,33 @@ impl Store {
         self.change_over(lease, pool, statement).await
     }
 
-    /// A change of rows that somebody else may hold: `row` says which. Tried until the statement's deadline, and for a row that is held
-    /// no more once the caller is `gone`. A statement that has begun is not given up.
+    /// A change, in a user's name, of rows that somebody else may hold: `row` says which. Tried until the statement's deadline, and for a
+    /// row that is held no more once the caller is `gone`. A statement that has begun is not given up.
     pub(super) async fn change_row(
         &self,
+        user: UserId,
         row: Uuid,
-        statement: &Statement<'_>,
+        mut statement: Statement<'_>,
         mut gone: Gone<'_>,
     ) -> Result<Vec<Row>, Error> {
-        let (pool, deadline) = (&self.shared.pool, statement.deadline);
-        let mut attempts = self.shared.held_rows.attempts(row);
+        let Shared { pool, timeout, .. } = &*self.shared;
+        let deadline = statement.deadline;
+        let mut attempts = self.shared.held_rows.attempts(user, row);
         loop {
             let permit = match timeout_at(deadline, attempts.next(gone.as_mut())).await {
                 Ok(Ok(permit)) => permit,
                 Ok(Err(CallerGone)) => return Err(Error::unavailable("the caller has gone")),
-                Err(_) => return Err(QueryFailure::held().into()),
+                Err(_) => return Err(attempts.given_up(*timeout)),
             };
             let store = self.in_turn(permit);
+            // A change that has waited for nearly as long as it may is given time to be answered: otherwise none of those behind it would be.
+            statement.deadline = deadline.max(Instant::now() + *timeout / 4);
             let lease = tokio::select! {
                 biased;
-                lease = store.lease(pool, deadline) => lease?,
+                lease = store.lease(pool, statement.deadline) => lease?,
                 () = gone.as_mut() => return Err(Error::unavailable("the caller has gone")),
             };
-            let result = store.change_over(lease, pool, statement).await;
+            let result = store.change_over(lease, pool, &statement).await;
             drop(store);
             match result {
                 Err(failure) if failure.fault == Fault::Held => attempts.failed(),
@@ -185,7 +190,10 @@ impl Store {
     }
 }
 
-async fn answer_over(lease: Lease, statement: &Statement<'_>) -> Result<Vec<Row>, QueryFailure> {
+pub(super) async fn answer_over(
+    lease: Lease,
+    statement: &Statement<'_>,
+) -> Result<Vec<Row>, QueryFailure> {
     let answer = lease.answer(&statement.sql, statement.params, statement.deadline);
     let answer = answer.await;
     answer.unwrap_or_else(|_| Err(QueryFailure::no_answer()))

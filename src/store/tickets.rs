@@ -28,13 +28,13 @@ pub struct RedeemedTicket {
     pub token_expires: Option<UnixSeconds>,
 }
 
-/// The turns in which tickets are used up, so that a flood of handshakes leaves connections to those who are in.
-pub(super) struct Redemptions {
+/// The turns in which tickets are made and used up, so that a flood of them leaves connections to those who are in.
+pub(super) struct TicketTurns {
     semaphore: Arc<Semaphore>,
     waiting: Waiting,
 }
 
-impl Redemptions {
+impl TicketTurns {
     /// At most `parallel` at a time.
     pub fn new(parallel: usize) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Redemptions {
 }
 
 impl Store {
-    /// Stores a ticket's hash for `ttl`. `NotFound` when there is no such user.
+    /// Stores a ticket's hash for `ttl`. `NotFound` when there is no such user, `Unavailable` when its turn does not come in time.
     pub async fn create_ticket(
         &self,
         hash: &[u8],
@@ -64,6 +64,8 @@ impl Store {
         ttl: Duration,
     ) -> Result<IssuedTicket, Error> {
         let rows = self
+            .in_turn_of_tickets()
+            .await?
             .change(
                 "chat_create_ticket($1, $2, $3, $4)",
                 &[
@@ -84,16 +86,9 @@ impl Store {
 
     /// Uses a ticket up; `None` when it is not good, or not any more.
     pub async fn redeem_ticket(&self, hash: &[u8]) -> Result<Option<RedeemedTicket>, Error> {
-        // The wait has a deadline of its own: otherwise a caller who has waited for nearly all of it would have no time left to be answered,
-        // and nor would all behind them.
-        let turn = self.shared.redemptions.turn();
-        let Ok(turn) = timeout_at(self.deadline(), turn).await else {
-            turns::log_refusal(turns::Kind::Tickets, self.shared.timeout);
-            return Err(Error::unavailable("too many others wait for the database"));
-        };
-        // The turn lasts until the statement has ended: a client that hangs up has no more connections than one that waits.
         let rows = self
-            .in_turn(turn)
+            .in_turn_of_tickets()
+            .await?
             .change("chat_redeem_ticket($1)", &[(&hash, Type::BYTEA)])
             .await?;
         let Some(row) = rows.first() else {
@@ -103,6 +98,20 @@ impl Store {
             user: column_of(row, 0)?,
             token_expires: column_of::<Option<i64>>(row, 1)?.map(UnixSeconds),
         }))
+    }
+
+    /// A handle for one ticket that is made or used up, when there is room for one more. The turn lasts until its statement has ended: a client
+    /// that hangs up has no more connections than one that waits.
+    async fn in_turn_of_tickets(&self) -> Result<Self, Error> {
+        // The wait has a deadline of its own: otherwise a caller who has waited for nearly all of it would have no time left to be answered,
+        // and nor would all behind them.
+        match timeout_at(self.deadline(), self.shared.tickets.turn()).await {
+            Ok(turn) => Ok(self.in_turn(turn)),
+            Err(_) => {
+                turns::log_refusal(turns::Kind::Tickets, self.shared.timeout);
+                Err(Error::unavailable("too many others wait for the database"))
+            }
+        }
     }
 
     /// Removes the tickets that have expired.

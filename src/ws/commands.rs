@@ -120,8 +120,11 @@ pub fn send_message(services: &Services, actor: Actor, draft: Draft, mut reply: 
         services.config.limits.message_bytes,
     );
     let admitted = checked.map_err(Error::Validation).and_then(|content| {
-        services.send_limiter.check(user)?;
-        Ok(content.of(user, draft.conversation))
+        let message = content.of(user, draft.conversation);
+        services
+            .send_limiter
+            .check_content(user, &message.content)?;
+        Ok(message)
     });
     match admitted {
         Ok(message) => {
@@ -172,10 +175,7 @@ pub fn run_statement(
     statement: Statement,
     reply: ReplyTo,
 ) {
-    // Typing has a limit of its own.
-    if !matches!(statement, Statement::Typing { .. })
-        && let Err(fault) = services.send_limiter.check(actor.user)
-    {
+    if let Err(fault) = admit(services, actor.user, &statement) {
         return reply.send(Err(fault));
     }
     let tasks = &services.lifecycle.connections;
@@ -185,6 +185,24 @@ pub fn run_statement(
         let outcome = run(&services, actor, &mailbox, statement, pin!(reply.gone())).await;
         reply.send(outcome.map_err(|error| actor.caller.concealed(error)));
     });
+}
+
+/// Whether the statement is one that may run, and is counted.
+fn admit(services: &Services, user: UserId, statement: &Statement) -> Result<(), Error> {
+    let limiter = &services.send_limiter;
+    match statement {
+        // Typing has a limit of its own.
+        Statement::Typing { .. } => Ok(()),
+        Statement::MarkRead { .. } | Statement::DeleteMessage { .. } => limiter.check(user),
+        Statement::EditMessage { content, .. } => {
+            // Before it is counted by its length: one that is too long is not made.
+            let faults = content_faults(content, services.config.limits.message_bytes);
+            match faults.is_empty() {
+                true => limiter.check_content(user, content),
+                false => Err(Error::Validation(faults)),
+            }
+        }
+    }
 }
 
 async fn run(
@@ -217,10 +235,6 @@ async fn run(
             })
         }
         Statement::EditMessage { message, content } => {
-            let faults = content_faults(&content, services.config.limits.message_bytes);
-            if !faults.is_empty() {
-                return Err(Error::Validation(faults));
-            }
             let edited = store.edit_message(message, user, &content, gone).await?;
             Ok(Done::Message(edited))
         }

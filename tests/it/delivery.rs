@@ -172,7 +172,9 @@ async fn messages_of_every_size_around_the_limit_of_a_notification_arrive() {
 async fn a_small_message_does_not_overtake_a_huge_one() {
     let database = Database::fresh().await;
     let conversation = database.conversation(ALICE, BORIS).await;
-    let [here, there] = Replica::start_many(&database, &[]).await;
+    // As fast as she can.
+    let settings = [("RATE_LIMIT_PER_SECOND", "0")];
+    let [here, there] = Replica::start_many(&database, &settings).await;
     let mut alice = Socket::connect(&here, ALICE).await;
     let mut boris = Socket::connect(&there, BORIS).await;
     let huge = [

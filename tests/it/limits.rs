@@ -2,6 +2,7 @@
 
 mod connections;
 mod table;
+mod weights;
 
 use std::time::{Duration, Instant};
 

@@ -12,6 +12,7 @@ mod support;
 mod at_once;
 mod auth;
 mod bisect;
+mod changes;
 mod command_line;
 mod config;
 mod convergence;

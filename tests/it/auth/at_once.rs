@@ -220,3 +220,43 @@ async fn tickets_that_wait_for_a_silent_database_are_refused_in_its_time() {
     let log = replica.log();
     assert!(log.contains("tickets: a turn did not come"), "{log}");
 }
+
+/// As after the loss of a replica, when each browser asks for a ticket before it comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_ask_for_tickets_leave_half_of_the_connections_to_the_others() {
+    const ASKING: usize = 16;
+    /// Of six for requests, where `DB_POOL_SIZE` is eight.
+    const AT_A_TIME: usize = 3;
+    let database = Database::fresh().await;
+    let function = Function {
+        name: "chat_create_ticket",
+        types: "bytea, uuid, double precision, double precision",
+        returns: "text",
+        call: "return chat_create_ticket_at_once($1, $2, $3, $4)",
+    };
+    let gate = Gate::before(&database, function, "true").await;
+    let settings = [("DB_POOL_SIZE", "8"), ("DB_TIMEOUT_SECONDS", "60")];
+    let replica = replica(&database, &settings).await;
+    let mut asking = JoinSet::new();
+    for _ in 0..ASKING {
+        let asked = replica.api().request(Method::POST, "/api/v1/ws/ticket");
+        asking.spawn(Reply::to(asked.bearer_auth(token(ALICE))));
+    }
+    until_lock_waiters(&database, AT_A_TIME as i64).await;
+    let figure = "pgchat_turns_waiting{kind=\"tickets\"}";
+    until_metric(&replica, figure, (ASKING - AT_A_TIME) as f64).await;
+    let path = format!("/api/v1/chat/users/{BORIS}/unread-count");
+    let others = async {
+        for _ in 0..10 {
+            let asked = replica.api().request(Method::GET, &path);
+            Reply::to(asked.bearer_auth(token(BORIS))).await.ok(200);
+        }
+    };
+    within("the others' counts", others).await;
+    assert_eq!(database.count(LOCK_WAITERS).await, AT_A_TIME as i64);
+
+    gate.open().await;
+    while let Some(reply) = within("a ticket", asking.join_next()).await {
+        reply.expect("a reply").ok(201);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use uuid::Uuid;
@@ -115,20 +115,70 @@ pub async fn read_until(mut stream: impl AsyncRead + Unpin, end: &str) {
     }
 }
 
-/// Sends so many frames of all kinds as fast as they are taken; how many were answered.
+/// Sends so many frames as fast as they are taken, some that cost little and some that are refused; how many were answered.
 pub async fn flood(stream: TcpStream, conversation: Uuid, frames: usize) -> usize {
+    flood_of(stream, frames, |number, id| match number % 4 {
+        0 => json!({"type": "send_message", "requestId": id,
+                    "data": {"conversationId": conversation, "content": "flood"}}),
+        1 => json!({"type": "ping", "requestId": id}),
+        2 => json!({"type": "typing", "requestId": id,
+                    "data": {"conversationId": conversation, "isTyping": true}}),
+        _ => json!({"type": "nonsense", "requestId": id}),
+    })
+    .await
+}
+
+/// Sends the longest messages as fast as they are taken, for ever.
+pub async fn always_long(stream: TcpStream, conversation: Uuid) {
+    let content = longest();
+    flood_of(stream, usize::MAX, |_, id| {
+        json!({"type": "send_message", "requestId": id,
+               "data": {"conversationId": conversation, "content": content}})
+    })
+    .await;
+}
+
+/// Makes the first of these messages as long as may be, marks the conversation as read, and deletes the others, as fast as it is taken, for
+/// ever.
+pub async fn always_changes(stream: TcpStream, conversation: Uuid, messages: &[Uuid]) {
+    let (edited, deleted) = messages.split_first().expect("messages");
+    let mut deleted = deleted.iter();
+    let content = longest();
+    flood_of(stream, usize::MAX, |number, id| {
+        let (kind, data) = match (number % 3, deleted.next()) {
+            (0, _) => {
+                // Another one each time.
+                let content = format!("{id}{}", &content[id.len()..]);
+                (
+                    "edit_message",
+                    json!({"messageId": edited, "content": content}),
+                )
+            }
+            (1, Some(message)) => ("delete_message", json!({"messageId": message})),
+            _ => ("mark_read", json!({"conversationId": conversation})),
+        };
+        json!({"type": kind, "requestId": id, "data": data})
+    })
+    .await;
+}
+
+/// As long as `MAX_MESSAGE_BYTES` allows, by default.
+fn longest() -> String {
+    let mut content = "long ".repeat(65_536 / 5 + 1);
+    content.truncate(65_536);
+    content
+}
+
+/// Sends so many frames as fast as they are taken, each with the id that it is given; how many were answered.
+async fn flood_of(
+    stream: TcpStream,
+    frames: usize,
+    mut frame: impl FnMut(usize, &str) -> Value,
+) -> usize {
     let (mut read, mut write) = stream.into_split();
     let sending = async {
         for number in 0..frames {
-            let id = format!("n{number}");
-            let frame = match number % 4 {
-                0 => json!({"type": "send_message", "requestId": id,
-                            "data": {"conversationId": conversation, "content": "flood"}}),
-                1 => json!({"type": "ping", "requestId": id}),
-                2 => json!({"type": "typing", "requestId": id,
-                            "data": {"conversationId": conversation, "isTyping": true}}),
-                _ => json!({"type": "nonsense", "requestId": id}),
-            };
+            let frame = frame(number, &format!("n{number}"));
             write
                 .write_all(&text_frame(&frame.to_string()))
                 .await

@@ -13,22 +13,55 @@ use crate::support::*;
 /// What the process is told.
 const ATTACK: &str = "PGCHAT_TEST_ATTACK";
 
+/// As many as a user may have.
+const SOCKETS: usize = 20;
+
 /// What the attackers may take to open all their connections.
 const BEGINNING: Duration = Duration::from_secs(120);
+
+/// Messages of Alice's that each of her sockets changes in a round of the attack `changes`.
+const CHANGED_BY_A_SOCKET: usize = 40;
 
 /// The file that they make once they are at it.
 const AT_IT: &str = "at-it";
 
+/// Those that a socket of Alice's changes in this round: the attackers know them by their numbers.
+fn changed_by(round: usize, socket: usize) -> Vec<Uuid> {
+    let first = (round * SOCKETS + socket) * CHANGED_BY_A_SOCKET;
+    (first..first + CHANGED_BY_A_SOCKET)
+        .map(|number| Uuid::from_u128((0xa77ac << 96) + number as u128))
+        .collect()
+}
+
+/// Makes the messages that are changed in this round.
+async fn make_messages(database: &Database, conversation: Uuid, round: usize) {
+    let ids: Vec<Uuid> = (0..SOCKETS)
+        .flat_map(|socket| changed_by(round, socket))
+        .collect();
+    let insert = "insert into messages (id, conversation_id, sender_id, content)
+                  select id, $2, $3, 'to be changed' from unnest($1::uuid[]) id";
+    let sql = database.sql().await;
+    let made = sql.execute(insert, &[&ids, &conversation, &ALICE]).await;
+    made.expect("messages");
+}
+
 /// The attackers' process, which is at it. Who comes back does so with `cursor`.
 pub async fn attackers_of(
     attack: &str,
-    replica: &Replica,
+    (database, replica): (&Database, &Replica),
     attacked: Uuid,
-    cursor: &str,
+    round: usize,
 ) -> Process {
+    let cursor = settled_cursor(replica, ALICE).await;
+    if attack == "changes" {
+        make_messages(database, attacked, round).await;
+    }
     let dir = fresh_dir("attack");
     let port = replica.port();
-    let told = format!("{attack} {port} {attacked} {cursor} {}", dir.display());
+    let told = format!(
+        "{attack} {port} {attacked} {cursor} {round} {}",
+        dir.display()
+    );
     let process = Process::start(
         Command::new("chrt")
             .args(["--idle", "0"])
@@ -61,7 +94,8 @@ async fn attackers_process() {
     let mut word = || told.next().expect("a word");
     let (attack, port) = (word(), word().parse::<u16>().expect("a port"));
     let conversation = word().parse::<Uuid>().expect("an id");
-    let (cursor, dir) = (word(), word());
+    let (cursor, round) = (word(), word().parse::<usize>().expect("a round"));
+    let dir = word();
     let mut tasks = JoinSet::new();
     match attack {
         "slow_heads" => {
@@ -78,13 +112,22 @@ async fn attackers_process() {
                 ));
             }
         }
-        "frames" => {
-            for _ in 0..20 {
+        "frames" | "long_messages" | "changes" => {
+            for socket in 0..SOCKETS {
                 let (status, stream) = attackers::handshake(port, ALICE).await;
                 assert_eq!(status, 101);
-                tasks.spawn(async move {
-                    attackers::flood(stream, conversation, usize::MAX).await;
-                });
+                match attack {
+                    "frames" => tasks.spawn(async move {
+                        attackers::flood(stream, conversation, usize::MAX).await;
+                    }),
+                    "long_messages" => tasks.spawn(attackers::always_long(stream, conversation)),
+                    _ => {
+                        let messages = changed_by(round, socket);
+                        tasks.spawn(async move {
+                            attackers::always_changes(stream, conversation, &messages).await;
+                        })
+                    }
+                };
             }
         }
         "attempts" | "sockets" => {
@@ -96,7 +139,7 @@ async fn attackers_process() {
             }
         }
         "replays" => {
-            for _ in 0..20 {
+            for _ in 0..SOCKETS {
                 let path = format!("/ws?user_id={ALICE}&cursor={cursor}");
                 tasks.spawn(attackers::comes_back(port, path));
             }

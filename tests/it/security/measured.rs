@@ -44,7 +44,7 @@ pub struct Attack {
     pub most_mib: u64,
 }
 
-const ATTACKS: [Attack; 6] = [
+const ATTACKS: [Attack; 8] = [
     Attack {
         name: "slow_heads",
         what: "2,000 connections with a request's head that never ends, a byte a second, opened again when they are cut off",
@@ -61,10 +61,24 @@ const ATTACKS: [Attack; 6] = [
     },
     Attack {
         name: "frames",
-        what: "20 sockets of one user that send commands of all kinds without a pause",
+        what: "20 sockets of one user that send short messages, pings, typing and what is no command, without a pause",
         settings: &[],
         is_written_to: false,
         most_mib: 48,
+    },
+    Attack {
+        name: "long_messages",
+        what: "20 sockets of one user that send messages of 64 KiB without a pause",
+        settings: &[],
+        is_written_to: false,
+        most_mib: 96,
+    },
+    Attack {
+        name: "changes",
+        what: "20 sockets of one user that edit messages, to 64 KiB each time, delete some, and mark others as read, without a pause",
+        settings: &[],
+        is_written_to: true,
+        most_mib: 96,
     },
     Attack {
         name: "attempts",
@@ -205,13 +219,13 @@ async fn measured(attack: &'static Attack, lasting: Duration) -> Measured {
         connections: 0,
         gave_up: Vec::new(),
     };
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let (before, started) = (Work::of(&replica).await, Instant::now());
         let quiet = others(&replica, &theirs, lasting).await;
         measured.quiet_work = Work::of(&replica).await.since(&before, started.elapsed());
 
-        let cursor = settled_cursor(&replica, ALICE).await;
-        let mut attackers = attackers_of(attack.name, &replica, attacked, &cursor).await;
+        let at = (&database, &replica);
+        let mut attackers = attackers_of(attack.name, at, attacked, round).await;
         let sending = async {
             let mut david = tokio::time::interval(Duration::from_millis(50));
             loop {

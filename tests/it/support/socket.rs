@@ -48,7 +48,12 @@ impl Socket {
 
     /// By a token in the header `Authorization`.
     pub async fn connect_by(replica: &Replica, user: Uuid, token: &str) -> Self {
-        let url = format!("ws://127.0.0.1:{}/ws?user_id={user}", replica.port());
+        let path = format!("/ws?user_id={user}");
+        Self::connect_by_to(replica, user, token, &path).await
+    }
+
+    pub async fn connect_by_to(replica: &Replica, user: Uuid, token: &str, path: &str) -> Self {
+        let url = format!("ws://127.0.0.1:{}{path}", replica.port());
         let mut request = url.as_str().into_client_request().expect("a request");
         let bearer = format!("Bearer {token}").parse().expect("a header");
         request.headers_mut().insert("authorization", bearer);

@@ -90,7 +90,7 @@ impl Queue {
     }
 
     /// Somebody with whom Alice has a conversation sends her nothing; she sends them these.
-    async fn from_alice(&self, reader: Uuid, contents: &[String]) -> Vec<Value> {
+    async fn sent_by_alice(&self, reader: Uuid, contents: &[String]) -> Vec<Value> {
         let conversation = self.database.conversation(ALICE, reader).await;
         let api = self.replica.api();
         let mut sent = Vec::new();
@@ -176,14 +176,14 @@ async fn what_stays_unread_is_pushed_once_by_two_workers_and_nothing_else_is() {
     let text = |content: &str| vec![content.to_owned()];
     // More than a worker takes at once.
     let unread = numbered(120);
-    queue.from_alice(CARLA, &unread).await;
+    queue.sent_by_alice(CARLA, &unread).await;
 
-    let seen = queue.from_alice(BORIS, &text("read meanwhile")).await;
+    let seen = queue.sent_by_alice(BORIS, &text("read meanwhile")).await;
     api.mark_read(uuid_in(&seen[0], "conversationId"), BORIS)
         .await
         .ok(200);
     let gone = queue
-        .from_alice(ELENA, &[numbered(2), text("deleted outright")].concat())
+        .sent_by_alice(ELENA, &[numbered(2), text("deleted outright")].concat())
         .await;
     let deleted = api.delete_message(id_of(&gone[0]), ALICE).await;
     assert_eq!(deleted.status, 204, "{deleted:?}");
@@ -199,7 +199,9 @@ async fn what_stays_unread_is_pushed_once_by_two_workers_and_nothing_else_is() {
         (queue.database.count(&online).await == 1).then_some(())
     })
     .await;
-    queue.from_alice(DAVID, &text("to somebody online")).await;
+    queue
+        .sent_by_alice(DAVID, &text("to somebody online"))
+        .await;
     let conversation = queue.database.conversation(ALICE, FELIX).await;
     let import = format!(
         "insert into messages (conversation_id, sender_id, content, is_read, created_at)
@@ -209,7 +211,7 @@ async fn what_stays_unread_is_pushed_once_by_two_workers_and_nothing_else_is() {
     queue.database.execute(&import).await;
     assert_eq!(queue.waiting().await, 120 + 1 + 3 + 1 + 1);
     queue.ripen().await;
-    queue.from_alice(GRETA, &text("too young")).await;
+    queue.sent_by_alice(GRETA, &text("too young")).await;
     // For as long as this test lasts.
     let young = "update push_queue q set created_at = now() + interval '1 hour'
                    from messages m where m.id = q.message_id and m.content = 'too young'";
@@ -226,7 +228,7 @@ async fn what_stays_unread_is_pushed_once_by_two_workers_and_nothing_else_is() {
 async fn what_a_worker_that_dies_had_in_hand_is_pushed_by_another() {
     let queue = Queue::set().await;
     let unread = numbered(60);
-    queue.from_alice(CARLA, &unread).await;
+    queue.sent_by_alice(CARLA, &unread).await;
     queue.ripen().await;
     let mut dying = queue.work(HANGS);
     eventually("it has begun", || async {
@@ -238,7 +240,7 @@ async fn what_a_worker_that_dies_had_in_hand_is_pushed_by_another() {
     queue.until_waiting(50).await;
     assert_eq!(pushed(&[&other]).len(), 10);
     // Nor does whoever writes.
-    queue.from_alice(BORIS, &["meanwhile".to_owned()]).await;
+    queue.sent_by_alice(BORIS, &["meanwhile".to_owned()]).await;
     dying.process.kill();
     queue.ripen().await;
     queue.until_waiting(0).await;
@@ -252,7 +254,7 @@ async fn what_a_worker_that_dies_had_in_hand_is_pushed_by_another() {
 async fn what_could_not_be_pushed_is_tried_again_and_holds_nothing_up() {
     let queue = Queue::set().await;
     let texts = ["fails once".to_owned(), "the next".to_owned()];
-    queue.from_alice(CARLA, &texts).await;
+    queue.sent_by_alice(CARLA, &texts).await;
     queue.ripen().await;
     let worker = queue.work(FAILS_ONCE);
     queue.until_waiting(1).await;
