@@ -38,6 +38,15 @@ use subscription::Item;
 const RELOAD: Duration = Duration::from_micros(500);
 const MAX_RELOAD_SPREAD: Duration = Duration::from_secs(5);
 
+/// When sockets are told to reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// For what a cursor would not tell a client that comes back without having been told.
+    AtOnce,
+    /// Over a few seconds where there are many.
+    Spread,
+}
+
 /// Bounds of the hub; zero means no bound for the first two.
 #[derive(Clone, Copy, Debug)]
 pub struct HubLimits {
@@ -232,8 +241,8 @@ impl Hub {
         }
     }
 
-    /// Tells every socket to reload: what happened before is not known to be complete. Where there are many, over a few seconds.
-    pub fn resync_all(&self, reason: &'static str) {
+    /// Tells every socket to reload: what happened before is not known to be complete.
+    pub fn resync_all(&self, reason: &'static str, pace: Pace) {
         let mut state = self.lock();
         let Some(position) = &state.position else {
             return;
@@ -241,9 +250,12 @@ impl Hub {
         let resync = Arc::new(Resync {
             reason,
             cursor: position.encode(),
-            spread: RELOAD
-                .saturating_mul(u32::try_from(state.count).unwrap_or(u32::MAX))
-                .min(MAX_RELOAD_SPREAD),
+            spread: match pace {
+                Pace::AtOnce => Duration::ZERO,
+                Pace::Spread => RELOAD
+                    .saturating_mul(u32::try_from(state.count).unwrap_or(u32::MAX))
+                    .min(MAX_RELOAD_SPREAD),
+            },
         });
         let users: Vec<UserId> = state.users.keys().copied().collect();
         for user in users {
@@ -268,7 +280,7 @@ impl Hub {
         let mut state = self.lock();
         let half = self.shared.limits.socket_queue / 2;
         for user in recipients {
-            self.give_up_but(&mut state, *user, |socket| socket.has_room(half));
+            self.give_up_but(&mut state, *user, 0, |socket| socket.has_room(half));
         }
     }
 
@@ -320,7 +332,9 @@ impl Hub {
     /// Gives up all sockets of a user who may not be connected any more.
     pub fn dismiss(&self, user: UserId) {
         let mut state = self.lock();
+        let mut freed = 0;
         for socket in state.users.remove(&user).unwrap_or_default().sockets {
+            self.let_go(&socket, &mut freed);
             socket.mailbox.give_up(GivenUp::Deactivated);
             state.count -= 1;
         }
@@ -343,19 +357,36 @@ impl Hub {
 
     fn push(&self, state: &mut State, user: UserId, item: impl Fn() -> Item) {
         // One that is gone already is removed by its session.
-        self.give_up_but(state, user, |socket| socket.offer(item()));
+        self.give_up_but(state, user, 0, |socket| socket.offer(item()));
     }
 
-    /// Keeps the sockets of a user that `keep` wants; the others are told that they were too slow.
-    fn give_up_but(&self, state: &mut State, user: UserId, keep: impl Fn(&Socket) -> bool) {
+    /// Keeps the sockets of a user that `keep` wants; the others are told that they were too slow. `freed`: bytes of the user's events that
+    /// are known already to be let go of.
+    fn give_up_but(
+        &self,
+        state: &mut State,
+        user: UserId,
+        mut freed: usize,
+        keep: impl Fn(&Socket) -> bool,
+    ) {
         state.retain(user, |socket| {
             let kept = keep(socket);
             if !kept {
+                self.let_go(socket, &mut freed);
                 socket.mailbox.give_up(GivenUp::TooSlow);
                 self.shared.overflows.fetch_add(1, Ordering::Relaxed);
             }
             kept
         });
+    }
+
+    /// Counts what waits for a socket that is given up as leaving, until its session has ended. A user's sockets have the same events:
+    /// what is `freed` already is not counted again.
+    fn let_go(&self, socket: &Socket, freed: &mut usize) {
+        let more = socket.behind().saturating_sub(*freed);
+        *freed += more;
+        socket.mailbox.leaving.store(more, Ordering::Relaxed);
+        self.shared.memory.leaves(more);
     }
 
     /// Gives up the sockets that are furthest behind, until these have so many bytes. Nobody to whom nothing is to be sent. All are looked
@@ -376,17 +407,13 @@ impl Hub {
             if bytes == 0 {
                 return;
             }
-            // A user's sockets have the same events.
-            let freed = if users.insert(user) { behind } else { 0 };
-            self.give_up_but(state, user, |socket| {
-                let stays = socket.connection != connection;
-                if !stays {
-                    socket.mailbox.leaving.store(freed, Ordering::Relaxed);
-                    self.shared.memory.leaves(freed);
-                }
-                stays
-            });
-            bytes = bytes.saturating_sub(freed);
+            // The longest of a user's sockets comes first, and the others have the same events.
+            let is_first = users.insert(user);
+            let freed = if is_first { 0 } else { behind };
+            self.give_up_but(state, user, freed, |socket| socket.connection != connection);
+            if is_first {
+                bytes = bytes.saturating_sub(behind);
+            }
         }
     }
 

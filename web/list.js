@@ -121,7 +121,7 @@ export class List {
       const why = model.connection.status !== 'stopped' && sentence(model.state);
       this.#fill(`failed ${why}`, () => empty('warn', 'The conversations could not be loaded', why, why && h('button.button', { type: 'button', onclick: () => model.load() }, 'Try again')));
     } else if (!model.conversations.size) {
-      if (!model.directory) this.#fill('none to choose', () => empty('chat', 'No conversations yet', 'They begin elsewhere: people are not listed here.'));
+      if (!model.directory) this.#fill('none to choose', () => empty('chat', 'No conversations yet', 'Conversations are started elsewhere; this service lists no people.'));
       else this.#fill('none', () => empty('chat', 'No conversations yet', 'Choose somebody to write to.', h('button.button.primary', { type: 'button', onclick: () => this.startSearch(true) }, 'New conversation')));
     } else {
       place(this.rows, model.listing.sorted().map((conversation) => this.#row(conversation)));

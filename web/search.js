@@ -140,7 +140,7 @@ export class Search {
     ];
     const nothing = parts.every((said) => said === '');
     const lacks = text ? ['search', 'Nothing found', `${this.model.directory ? 'Neither a person nor a message' : 'No message'} matches “${text}”. Messages are found by whole words.`]
-      : ['users', 'Nobody to write to', 'pgchat sees no other users.'];
+      : ['users', 'Nobody to write to', this.model.directory ? 'pgchat sees no other users.' : 'This service lists no people.'];
     fill(this.nothing, nothing ? `nothing ${text}` : '', () => (nothing ? [empty(...lacks)] : []));
     if (held && !this.found.contains(document.activeElement)) (this.found.querySelector('button') ?? this.element.closest('.list')).focus();
     const { length } = this.found.querySelectorAll('.row');

@@ -48,7 +48,12 @@ async function due(client, queued) {
 
 /** Pushes them, and answers the ids of those that could not be. */
 async function pushAll(messages) {
-  const pushed = await Promise.allSettled(messages.map(async ({ readerId, ...message }) => push(readerId, message, AbortSignal.timeout(PUSH_TIMEOUT_MS))));
+  const pushed = await Promise.allSettled(messages.map(async ({ readerId, ...message }) => {
+    const signal = AbortSignal.timeout(PUSH_TIMEOUT_MS);
+    // One that does not heed the signal holds nobody up.
+    const late = new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    await Promise.race([push(readerId, message, signal), late]);
+  }));
   pushed.filter(({ reason }) => reason).forEach(({ reason }) => console.error(reason.message));
   return messages.filter((_, at) => pushed[at].status === 'rejected').map(({ id }) => id);
 }

@@ -313,29 +313,45 @@ create function chat_search_query(language regconfig, words text) returns tsquer
 language plpgsql stable
 as $$
 declare
+  signs constant text := '._@-/~';
+  blanks constant text := e'\x0e\x0f\x10\x11\x12\x13';
   -- What an address begins with is no word of a message, where the address is one.
-  prepared constant text := chat_search_text(regexp_replace(words, '[[:alpha:]]+://', '', 'g'));
+  prepared constant text := replace(regexp_replace(words, '[[:alpha:]]+://', '', 'g') collate "C", '<', e'\x01');
   as_written text := prepared;
   parted text;
   query tsquery;
   parts tsquery;
+  phrase text;
+  is_slow constant boolean := octet_length(prepared) > 256 and prepared ~ e'[^\x01- ]{64}|(?:@[^\x01- @]*){3}';
 begin
   if prepared ~ '[^[:space:]"-][._@/~-]' then
     -- The hyphens that a word begins with are operators.
     select string_agg(case when k.is_excluded then format('%s %s', w.word, k.parted) else w.word end, '' order by w.place),
            string_agg(case when k.is_excluded then format('%s %s', w.word, k.parted) else k.parted end, '' order by w.place)
       into as_written, parted
-      from (select m[1], place from regexp_matches(prepared, '[[:space:]"]+|[^[:space:]"]+', 'g') with ordinality r (m, place)) w (word, place)
+      -- A word is in a phrase where an odd number of quotes is before it.
+      from (select m[1], place, sum(length(m[1]) - length(replace(m[1], '"', ''))) over (order by place)
+              from regexp_matches(prepared, '[[:space:]"]+|[^[:space:]"]+', 'g') with ordinality r (m, place)) w (word, place, quotes)
      cross join lateral (select ltrim(w.word, '-')) b (bare)
      cross join lateral (
-       select left(w.word, length(w.word) - length(b.bare)) || translate(b.bare, '._@-/~', e'\x0e\x0f\x10\x11\x12\x13'),
-              w.word like '-%' and b.bare ~ '[._@/~-]' and strpos(prepared, '"') = 0) k (parted, is_excluded);
+       select left(w.word, length(w.word) - length(b.bare)) || translate(b.bare, signs, blanks),
+              w.word like '-%' and b.bare ~ '[._@/~-]' and w.quotes % 2 = 0) k (parted, is_excluded);
+    -- What the parser is slow on is found by its parts.
+    as_written := case when is_slow then parted else as_written end;
   end if;
   query := websearch_to_tsquery(language, as_written);
   parts := websearch_to_tsquery(language, coalesce(parted, as_written));
-  return case when parts = query or numnode(parts) = 0 then query
-              when numnode(query) = 0 then parts
-              else query || parts end;
+  query := case when parts = query or numnode(parts) = 0 then query
+                when numnode(query) = 0 then parts
+                else query || parts end;
+  -- An excluded phrase is so in both forms.
+  for phrase in select m[1] from regexp_matches(prepared, '(?:^|[[:space:]])-"([^"]*)"', 'g') r (m) where m[1] ~ '[._@/~-]' loop
+    query := query && !!phraseto_tsquery(language, translate(phrase, signs, blanks));
+    if not is_slow then
+      query := query && !!phraseto_tsquery(language, phrase);
+    end if;
+  end loop;
+  return (query);
 end
 $$;
 

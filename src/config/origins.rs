@@ -9,7 +9,7 @@ pub enum AllowedOrigins {
         /// that its developer serves beside it.
         local_pages: bool,
     },
-    /// These and no others, the service's own origin included. As browsers send them: lower case, without a default port.
+    /// These and no others: the service's own origin must be listed, too. As browsers send them: lower case, without a default port.
     Listed(Vec<String>),
     Any,
 }

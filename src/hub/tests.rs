@@ -306,7 +306,7 @@ async fn where_there_are_many_they_are_told_to_reload_over_some_seconds_and_of_n
     let mut sockets: Vec<Subscription> = (0..SOCKETS)
         .map(|n| hub.register(user(n)).expect("room"))
         .collect();
-    hub.resync_all("for a test");
+    hub.resync_all("for a test", Pace::Spread);
     let users: Vec<UserId> = (0..SOCKETS).map(user).collect();
     hub.publish(&users, &event(1));
     let gone = sockets.pop().expect("one");

@@ -5,13 +5,14 @@ use super::dispatch::{CaughtUp, Dispatcher};
 use super::reader::Reading;
 use super::{Listener, SessionEnd, heartbeat};
 use crate::error::Error;
+use crate::hub::Pace;
 use crate::position::{Cursor, Identity, Snapshot};
 
 /// What came of the events between two sessions.
 enum Missed {
     Delivered,
     /// Not all of them: clients must reload, for the reason that they are told.
-    Lost(&'static str),
+    Lost(&'static str, Pace),
 }
 
 impl Listener {
@@ -43,7 +44,9 @@ impl Listener {
                 self.hub.advance(&here.identity, here.horizon);
                 Ok(())
             }
-            Missed::Lost(reason) => self.skip_to(dispatcher, here, reading, reason).await,
+            Missed::Lost(reason, pace) => {
+                self.skip_to(dispatcher, here, reading, reason, pace).await
+            }
         }
     }
 
@@ -99,7 +102,8 @@ impl Listener {
         may_be_lost: bool,
     ) -> Result<Missed, Error> {
         // The horizon of one database never moves back, unless its files are those of an earlier moment.
-        if before.identity != here.identity || here.horizon < before.horizon {
+        let is_another = before.identity != here.identity;
+        if is_another || here.horizon < before.horizon {
             // A failover or a restore: transactions that we delivered may be gone, and their numbers
             // be given to others.
             log::warn!(
@@ -107,7 +111,15 @@ impl Listener {
                 here.encode(),
                 before.encode()
             );
-            return Ok(Missed::Lost("the service moved to another database server"));
+            // An old cursor of the same identity does not tell that: whoever goes before being told would not be told again.
+            let pace = match is_another {
+                true => Pace::Spread,
+                false => Pace::AtOnce,
+            };
+            return Ok(Missed::Lost(
+                "the service moved to another database server",
+                pace,
+            ));
         }
         if may_be_lost {
             // Its transaction numbers and its seq are given to others, perhaps by now.
@@ -117,6 +129,7 @@ impl Listener {
             );
             return Ok(Missed::Lost(
                 "the database crashed and may have lost what came last",
+                Pace::AtOnce,
             ));
         }
         if dispatcher.catch_up(before.horizon, here.horizon).await? == CaughtUp::TooMuch {
@@ -127,6 +140,7 @@ impl Listener {
             );
             return Ok(Missed::Lost(
                 "too much was missed while the database was away",
+                Pace::Spread,
             ));
         }
         Ok(Missed::Delivered)
@@ -139,13 +153,14 @@ impl Listener {
         here: Cursor,
         reading: &Reading,
         reason: &'static str,
+        pace: Pace,
     ) -> Result<(), SessionEnd> {
         // What has ended by now is in what the clients load.
         let ended = self.ended(reading).await?;
         dispatcher.forget(reading.incarnation);
         dispatcher.start_after(ended);
         self.hub.start_at(here);
-        self.hub.resync_all(reason);
+        self.hub.resync_all(reason, pace);
         self.live.presence().show_again();
         Ok(())
     }

@@ -89,7 +89,7 @@ impl Batcher {
             self.storing.stats.refused.fetch_add(1, Ordering::Relaxed);
             expire(
                 pending,
-                "too many messages wait for what another program holds",
+                "too many messages wait for what another program holds, or for messages that take long",
             );
         } else if is_first {
             self.storing.stats.slow.fetch_add(1, Ordering::Relaxed);

@@ -39,6 +39,9 @@ const MAX_PAUSE: Duration = Duration::from_millis(250);
 /// the others.
 const SILENT_PAUSE: Duration = Duration::from_secs(4);
 
+/// What the sender of a late message is told.
+const LATE: &str = "the message could not be stored in time";
+
 /// Late messages are answered so often, all together: there may be thousands of flows to look through.
 const SWEEP: Duration = Duration::from_millis(50);
 
@@ -109,6 +112,10 @@ impl FlowScheduler {
 
     /// Behind what waits of its flow. Comes back where as many wait as may, or as many bytes.
     pub fn push(&mut self, mut pending: Pending, now: Instant) -> Option<Pending> {
+        if pending.deadline <= now {
+            expire(pending, LATE);
+            return None;
+        }
         if self.messages >= self.capacity {
             return Some(pending);
         }
@@ -166,7 +173,7 @@ impl FlowScheduler {
         let mut answered = 0;
         self.flows.retain(|_, waiting| {
             while let Some(pending) = waiting.queue.pop_front_if(|first| first.deadline <= now) {
-                expire(pending, "the message could not be stored in time");
+                expire(pending, LATE);
                 answered += 1;
                 if std::mem::take(&mut waiting.silences) > 0 {
                     // What is behind it may be quick.

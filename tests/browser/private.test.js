@@ -39,6 +39,6 @@ test('where people are not listed nobody is offered a choice of them, and only m
 
   const id = await replicas.sql("insert into users (first_name, last_name, email) values ('Ada', 'First', 'ada@example.com') returning id");
   const alone = await signedIn(id, 'Ada First');
-  await alone.page.locator('.list .empty').getByText('people are not listed here').waitFor();
+  await alone.page.locator('.list .empty').getByText('this service lists no people').waitFor();
   assert.equal(await alone.page.getByRole('button', { name: 'New conversation' }).count(), 0);
 });

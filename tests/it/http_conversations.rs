@@ -127,7 +127,6 @@ async fn two_replicas_that_open_the_same_conversation_at_once_agree_on_one_row()
     assert_eq!(database.count("conversations").await, 20);
 }
 
-/// The other one can do nothing about it.
 /// Another program deletes it while it is opened: it has been found by then, and is not there any more.
 #[tokio::test]
 async fn a_conversation_that_is_deleted_while_it_is_opened_is_made_anew() {
@@ -159,6 +158,7 @@ async fn a_conversation_that_is_deleted_while_it_is_opened_is_made_anew() {
     assert_ne!(id_of(&opened), conversation);
 }
 
+/// The other one can do nothing about it.
 #[tokio::test]
 async fn a_conversation_that_is_opened_counts_for_who_asks() {
     let database = Database::fresh().await;

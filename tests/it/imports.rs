@@ -66,7 +66,7 @@ fn read_below(root: &Path, directory: &str, imports: &mut Imports) {
             }
             continue;
         }
-        const LEFT_OUT: [&str; 9] = [
+        const AT_THE_TOP: [&str; 7] = [
             "lib.rs",
             "main.rs",
             "cli.rs",
@@ -74,10 +74,12 @@ fn read_below(root: &Path, directory: &str, imports: &mut Imports) {
             "signals.rs",
             "task.rs",
             "testing.rs",
-            "fuzzing.rs",
-            "tests.rs",
         ];
-        if !name.ends_with(".rs") || LEFT_OUT.contains(&name) {
+        let left_out = match directory {
+            "src" if AT_THE_TOP.contains(&name) => true,
+            _ => ["fuzzing.rs", "tests.rs"].contains(&name),
+        };
+        if !name.ends_with(".rs") || left_out {
             continue;
         }
         let module = path.split('/').nth(1).expect("a place below src");

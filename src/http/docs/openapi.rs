@@ -22,9 +22,9 @@ use crate::schema::objects::{self, ID_OR_ME};
     info(
         title = "pgchat",
         description = "A chat service for conversations between two people. The live side is the WebSocket at `/ws`, which \
-            [asyncapi.json](../asyncapi.json) describes. Ignore unknown members of answers: later versions may add some. A parameter or a \
-            member of a body that is spelt otherwise than here (`upToSeq`, `client_message_id`) is refused, and so is one that is given \
-            twice; other unknown ones are ignored. Times are in UTC, \
+            [asyncapi.json](../asyncapi.json) describes. Ignore unknown members of answers: later versions may add some. A parameter of \
+            several words or a member of a body that is spelt otherwise than here (`upToSeq`, `client_message_id`) is refused, and so is one \
+            that is given twice; other unknown ones are ignored. Times are in UTC, \
             always with six digits of a second and Z: compare them as text, since a date type of milliseconds loses their order.",
     ),
     // From the document on: a proxy may serve all of it below a path.

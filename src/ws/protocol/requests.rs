@@ -49,28 +49,34 @@ pub fn parse(text: &str) -> Result<Request, Refused> {
         return Err(Refused::unnamed(FORM));
     }
     let envelope = read_members(text, &["type", "requestId", "data"]);
-    let [kind, id, data] =
+    let ([kind, id, data], faults) =
         envelope.map_err(|fault| Refused::unnamed(format!("{FORM}: {fault}")))?;
-    let id = request_id(id)?;
+    // Of two ids neither is known to be meant.
+    let id = match faults.iter().any(|fault| fault.contains("requestId")) {
+        true => None,
+        false => request_id(id)?,
+    };
+    if !faults.is_empty() {
+        let message = format!("{FORM}: {}", faults.join("; "));
+        return Err(Refused { id, message });
+    }
     match command(kind, data) {
         Ok(command) => Ok(Request { id, command }),
         Err(message) => Err(Refused { id, message }),
     }
 }
 
-/// The members `names` of a JSON object, not read yet; `null` counts as absent. The error says what is wrong with the object or with a name.
+/// The members `names` of a JSON object, not read yet, where `null` counts as absent, and what is wrong with names. The error says what
+/// is wrong with the object.
 fn read_members<'a, const N: usize>(
     text: &'a str,
     names: &'static [&'static str; N],
-) -> Result<[Option<&'a RawValue>; N], String> {
+) -> Result<([Option<&'a RawValue>; N], Vec<String>), String> {
     let mut json = serde_json::Deserializer::from_str(text);
     let read = json.deserialize_map(Members(names));
     let read = read.and_then(|read| json.end().map(|()| read));
     let (members, faults) = read.map_err(|fault| fault.to_string())?;
-    match faults.is_empty() {
-        true => Ok(members.map(Option::flatten)),
-        false => Err(faults.join("; ")),
-    }
+    Ok((members.map(Option::flatten), faults))
 }
 
 /// Finds the members of an object, and what is wrong with the names of others.
@@ -106,10 +112,17 @@ fn members_of<'a, const N: usize>(
     data: Option<&'a RawValue>,
     names: &'static [&'static str; N],
 ) -> Result<[Option<&'a RawValue>; N], String> {
-    match data {
-        None => Ok([None; N]),
-        Some(raw) if raw.get().starts_with('{') => read_members(raw.get(), names),
-        Some(_) => Err("data must be an object".to_owned()),
+    let Some(raw) = data else {
+        return Ok([None; N]);
+    };
+    if !raw.get().starts_with('{') {
+        return Err("data must be an object".to_owned());
+    }
+    let read = read_members(raw.get(), names);
+    let (members, faults) = read.map_err(|fault| format!("data is malformed: {fault}"))?;
+    match faults.is_empty() {
+        true => Ok(members),
+        false => Err(faults.join("; ")),
     }
 }
 

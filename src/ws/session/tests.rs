@@ -187,7 +187,10 @@ async fn behind_a_reload_nothing_counts_as_a_repeat_of_the_replay() {
     let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
     let row = Uuid::new_v4();
     session.replayed = Some(Box::new(Missed::of_row(row, 0, 2)));
-    stage.services.hub.resync_all("another database");
+    stage
+        .services
+        .hub
+        .resync_all("another database", crate::hub::Pace::AtOnce);
     stage.publish_row(row, 1, 0);
     stage.publish(2, 0);
     let first = session.subscription.next().await;

@@ -172,6 +172,17 @@ async fn addresses_are_found_in_short_and_in_long_messages() {
         sorted(&[&plain])
     );
     assert_eq!(found("-words").await, sorted(&[&short]));
+    // What is excluded is so in both forms, also beside a phrase, and as one.
+    assert_eq!(
+        found("\"other words\" -mail.me@shop.example.com").await,
+        sorted(&[&plain])
+    );
+    for none in [
+        "\"other words\" -shop.example.com",
+        "words -\"shop.example.com some\"",
+    ] {
+        assert_eq!(found(none).await, sorted(&[]), "{none}");
+    }
 
     for words in [address, "shop.example.com", "bicycle"] {
         let query = format!("{}&snippets=true", encoded(words));

@@ -145,8 +145,8 @@ pub async fn always_changes(stream: TcpStream, conversation: Uuid, messages: &[U
     let mut deleted = deleted.iter();
     let content = longest();
     flood_of(stream, usize::MAX, |number, id| {
-        let (kind, data) = match (number % 3, deleted.next()) {
-            (0, _) => {
+        let (kind, data) = match number % 3 {
+            0 => {
                 // Another one each time.
                 let content = format!("{id}{}", &content[id.len()..]);
                 (
@@ -154,7 +154,9 @@ pub async fn always_changes(stream: TcpStream, conversation: Uuid, messages: &[U
                     json!({"messageId": edited, "content": content}),
                 )
             }
-            (1, Some(message)) => ("delete_message", json!({"messageId": message})),
+            1 if let Some(message) = deleted.next() => {
+                ("delete_message", json!({"messageId": message}))
+            }
             _ => ("mark_read", json!({"conversationId": conversation})),
         };
         json!({"type": kind, "requestId": id, "data": data})

@@ -61,7 +61,7 @@ const ATTACKS: [Attack; 8] = [
     },
     Attack {
         name: "frames",
-        what: "20 sockets of one user that send short messages, pings, typing and what is no command, without a pause",
+        what: "20 sockets of one user that send short messages, pings, typing and frames that are no command, without a pause",
         settings: &[],
         is_written_to: false,
         most_mib: 48,
