@@ -73,8 +73,9 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     ])
 }
 
-/// The conversations of a user, most recently active first; with `with` that with one other user, or none, without making it.
+/// A user's conversations, most recently active first, or only the one with another user.
 ///
+/// `with` asks for that one: the page is empty if there is none, and none is made.
 /// A page ends early where it would exceed 4 MiB: then it has fewer items than `limit`, and `hasMore` is true.
 #[utoipa::path(
     get, path = "/api/v1/chat/users/{user_id}/conversations", tag = "conversations", operation_id = "listConversations",

@@ -74,9 +74,9 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     ])
 }
 
-/// The history of a conversation, newest first; with `after` oldest first.
+/// The history of a conversation, newest first, or what came after a message, oldest first.
 ///
-/// `before`, `after` and `offset` exclude each other; the first two stay fast at any depth. A page ends early where it
+/// `after` asks for the latter. `before`, `after` and `offset` exclude each other; the first two stay fast at any depth. A page ends early where it
 /// would exceed 4 MiB: then it has fewer items than `limit`, and `hasMore` is true.
 #[utoipa::path(
     get, path = "/api/v1/chat/conversations/{conversation_id}/messages", tag = "messages", operation_id = "listMessages",

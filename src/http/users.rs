@@ -94,7 +94,9 @@ pub(super) async fn active(call: Call) -> Result<Response, Error> {
     list(call, Ok(filter)).await
 }
 
-/// The users of one role of four. Others are listed by `role` of all users.
+/// The users of one of four roles.
+///
+/// For those of any other role list all users, with the parameter `role`.
 #[utoipa::path(
     get, path = "/api/v1/users/role/{role}", tag = "users", operation_id = "listUsersOfRole",
     params(

@@ -114,7 +114,7 @@ test('what had no answer when a connection was lost is not waited for on the nex
   assert.deepEqual(answers, ['', '', 'ping', '', '']);
 });
 
-test('a second replica on the next port is found, as the README starts it', async () => {
+test('a second replica on the next port is found, as the guide starts it', async () => {
   let pair;
   for (let tries = 0; !pair && tries < 10; tries++) {
     const one = await replicas.start();
