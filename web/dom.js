@@ -105,12 +105,12 @@ export function say(element, text) {
 export const isComposing = ({ isComposing: now, keyCode }) => now || keyCode === 229;
 
 export function fullName({ firstName, lastName } = {}) {
-  return [firstName, lastName].filter(Boolean).join(' ') || 'Somebody without a name';
+  return [firstName, lastName].map((name) => name?.trim()).filter(Boolean).join(' ') || 'Somebody without a name';
 }
 
 /** Initials. No picture of somebody else's server is ever loaded. */
 export function avatar(user, online = false) {
-  const initials = [user.firstName, user.lastName].map((name) => [...(name ?? '')][0] ?? '').join('') || '?';
+  const initials = [user.firstName, user.lastName].map((name) => [...(name?.trim() ?? '')][0] ?? '').join('') || '?';
   const element = h('span.avatar', { 'aria-hidden': 'true' }, initials.toLocaleUpperCase());
   let sum = 0;
   for (const character of user.id) sum = (sum * 31 + character.charCodeAt(0)) % 997;

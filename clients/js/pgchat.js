@@ -452,7 +452,7 @@ export function createChatClient(options = {}) {
       get: (id) => http(`chat/messages/${encodeURIComponent(id)}`, { user_id: userId }),
     },
     users: {
-      list: ({ role, active, ...query } = {}) => (role && active ? http('users/', { role, active, ...query }) : http(`users/${role ? `role/${encodeURIComponent(role)}` : active ? 'active' : ''}`, query)),
+      list: ({ role, active, ...query } = {}) => http('users/', { role: role || undefined, active: active || undefined, ...query }),
       get: (id) => http(`users/${encodeURIComponent(id)}`),
     },
   };

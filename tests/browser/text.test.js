@@ -157,13 +157,15 @@ test('on a phone the buttons of one’s message come when it is tapped, and go w
   await eventually(opacity, '0');
 });
 
-test('who has no name is somebody all the same', async () => {
-  const id = await replicas.sql(`with other as (insert into users (first_name, last_name, email) values ('', '', gen_random_uuid() || '@example.com') returning id)
-    insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from other returning id`);
-  const page = await visit(at(replica.url, talking(AMELIE, id)));
-  await page.getByRole('heading', { name: 'Somebody without a name' }).waitFor();
-  const row = page.locator(`[data-conversation="${id}"]`);
-  assert.deepEqual([await row.locator('strong').textContent(), await row.locator('.avatar').textContent()], ['Somebody without a name', '?']);
+test('who has no name, or blanks for one, is somebody all the same', async () => {
+  for (const name of ['', '   ']) {
+    const id = await replicas.sql(`with other as (insert into users (first_name, last_name, email) values ('${name}', '', gen_random_uuid() || '@example.com') returning id)
+      insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from other returning id`);
+    const page = await visit(at(replica.url, talking(AMELIE, id)));
+    await page.getByRole('heading', { name: 'Somebody without a name' }).waitFor();
+    const row = page.locator(`[data-conversation="${id}"]`);
+    assert.deepEqual([await row.locator('strong').textContent(), await row.locator('.avatar').textContent()], ['Somebody without a name', '?']);
+  }
 });
 
 test('on a phone Enter breaks the line, and Send sends and leaves the keyboard where it is', async () => {

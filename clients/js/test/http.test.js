@@ -58,10 +58,10 @@ test('one message is asked for by its id, as the user that asks', async () => {
 
 test('people are listed by role, by whether they are active, or by both', async () => {
   const chat = client();
-  for (const query of [{ role: 'broker', q: 'a' }, { active: true }, { role: 'broker', active: true, q: 'a' }, { role: 'broker', active: false }, { active: false }]) await chat.users.list(query);
+  for (const query of [{ role: 'seller', q: 'a' }, { active: true }, { role: 'broker', active: true, q: 'a' }, { role: 'broker', active: false }, { active: false }, { role: '' }, undefined]) await chat.users.list(query);
   assert.deepEqual(server.requests.map(({ url }) => url.replace(/\?$/, '')), [
-    '/api/v1/users/role/broker?q=a', '/api/v1/users/active', '/api/v1/users/?role=broker&active=true&q=a', '/api/v1/users/role/broker', '/api/v1/users/',
-  ]);
+    '?role=seller&q=a', '?active=true', '?role=broker&active=true&q=a', '?role=broker', '', '', '',
+  ].map((query) => `/api/v1/users/${query}`));
 });
 
 test('an error names the request, as the service’s log does', async () => {

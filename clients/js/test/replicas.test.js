@@ -99,6 +99,7 @@ test('what is asked over HTTP', async () => {
   assert.equal((await amelie.users.get(ZEYNEP)).firstName, 'Zeynep');
   assert.deepEqual((await amelie.users.list({ q: 'omar' })).users.map(({ firstName }) => firstName), ['Omar']);
   assert.ok((await amelie.users.list({ role: 'broker' })).users.every(({ role }) => role === 'broker'));
+  assert.deepEqual((await amelie.users.list({ role: 'seller' })).users, []);
   assert.ok((await amelie.users.list({ active: true })).users.every(({ isActive }) => isActive));
   const brokers = (await amelie.users.list({ role: 'broker', active: true })).users;
   assert.ok(brokers.length > 0);

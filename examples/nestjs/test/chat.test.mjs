@@ -146,6 +146,22 @@ test('two users of the application chat on its page, and what its server sends b
   assert.deepEqual(await messages(ben), await messages(ana));
 });
 
+test('on a phone each button shows all that it says, and nothing is wider than its card', async () => {
+  const { conversationId } = (await call('enquiries', { brokerId: await broker(), flat: 'Narrow Street 1', key: 'narrow' }, await tokenOf('cleo@example.com'))).body;
+  await insert(conversationId, 'On the telephone', 1);
+  const ben = await logIn('ben@example.com', { viewport: { width: 360, height: 740 } });
+  await ben.getByRole('button', { name: 'Cleo' }).click();
+  await ben.getByText('On the telephone 1').waitFor();
+  await ben.getByRole('button', { name: 'Offer' }).waitFor();
+  const cut = await ben.evaluate(() => {
+    const { right } = document.body.getBoundingClientRect();
+    return [...document.querySelectorAll('button, input')]
+      .filter((it) => it.offsetParent && (it.getBoundingClientRect().right > right || (it.localName === 'button' && it.scrollWidth > it.clientWidth)))
+      .map((it) => it.textContent || it.name);
+  });
+  assert.deepEqual(cut, []);
+});
+
 test('what arrives while the page reads the history stands behind it', async () => {
   const { conversationId } = (await call('enquiries', { brokerId: await broker(), flat: 'Mill Lane 7', key: 'seven' }, await tokenOf('cleo@example.com'))).body;
   // pgchat answers at once; the page gets it when the test says so.
