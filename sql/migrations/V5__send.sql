@@ -555,8 +555,7 @@ $$;
 -- Marks the other participant's messages as read, all of them or those up to a seq, at most `max_rows` of those behind `after_seq`, and
 -- none behind 4 MiB of them: each is written anew, and its words are put into the search index once more, so that a hundred thousand, or
 -- a thousand of 64 KiB, take longer than a statement may. `marked_to` is then what to say as `after_seq` next; null when there are no more.
--- `status` is ok, no_conversation, no_user or not_a_participant. Locks: the marked rows, in seq order; of long ones also those that follow,
--- up to `max_rows`.
+-- `status` is ok, no_conversation, no_user or not_a_participant. Locks: the marked rows, in seq order.
 -- Reads the unread messages, and when there is nothing to mark, one that was read before.
 create function chat_mark_read(conversation uuid, reader uuid, up_to_seq bigint default null,
                                after_seq bigint default 0, max_rows bigint default 10000)
@@ -585,24 +584,31 @@ begin
   perform chat_require_flush();
 
   -- A trigger of the host's may drop a mark, or take it back: what comes back is what is stored.
+  -- What a portion is, is read before anything is locked.
   with unread as (
-    select m.id, m.seq, octet_length(m.content) as bytes from messages m
+    select m.seq, octet_length(m.content) as bytes from messages m
      where m.reader_id = reader and m.conversation_id = conversation
        and not m.is_read and m.deleted_at is null
        and m.seq > after_seq and m.seq <= coalesce(up_to_seq, 9223372036854775807)
      order by m.seq
      limit max_rows
-       for no key update
-  ), target as (
-    select u.id, u.seq
-      from (select l.id, l.seq, sum(l.bytes) over (order by l.seq) - l.bytes as bytes_before from unread l) u
+  ), portion as (
+    select u.seq
+      from (select r.seq, sum(r.bytes) over (order by r.seq) - r.bytes as bytes_before from unread r) u
      where u.bytes_before < max_bytes
+  ), target as (
+    select m.id from messages m
+     where m.reader_id = reader and m.conversation_id = conversation
+       and not m.is_read and m.deleted_at is null
+       and m.seq > after_seq and m.seq <= (select max(p.seq) from portion p)
+     order by m.seq
+       for no key update
   ), marked as (
     -- Not joined: planned for an empty table, that would read the whole table for each of them.
     update messages m set is_read = true where m.id = any (array(select t.id from target t)) and not m.is_read returning m.is_read
   )
   select (select count(*) from marked k where k.is_read),
-         (select max(t.seq) from target t having count(*) = max_rows or count(*) < (select count(*) from unread))
+         (select max(p.seq) from portion p having count(*) = max_rows or count(*) < (select count(*) from unread))
     into marked_count, marked_to;
 
   -- In one statement: of a message that comes between two, the first would know nothing, and the other its seq.

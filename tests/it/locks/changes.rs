@@ -211,6 +211,35 @@ async fn messages_that_are_marked_as_read_are_locked_in_the_order_of_their_seq()
     assert_eq!(database.count("messages where is_read").await, 2);
 }
 
+/// Those that follow may be held for long, and others may want them.
+#[tokio::test]
+async fn of_long_messages_only_those_that_are_marked_as_read_are_locked() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let long = format!(
+        "insert into messages (conversation_id, sender_id, content)
+         select '{conversation}', '{ALICE}', repeat('x', 3000000) from generate_series(1, 3)"
+    );
+    database.execute(&long).await;
+    let holder = database
+        .holding("select from messages where seq = 3 for update")
+        .await;
+    // Else it would wait for the third, and fail.
+    let mark = |after: i64| {
+        format!(
+            "select marked_count, marked_to from chat_mark_read('{conversation}', '{BORIS}', null, {after})"
+        )
+    };
+    let session = database.sql().await;
+    let row = session.query_one(&mark(0), &[]).await.expect("a mark");
+    let marked: (i64, Option<i64>) = (row.get(0), row.get(1));
+    assert_eq!(marked, (2, Some(2)));
+    holder.batch_execute("commit").await.expect("its end");
+    let row = session.query_one(&mark(2), &[]).await.expect("a mark");
+    let marked: (i64, Option<i64>) = (row.get(0), row.get(1));
+    assert_eq!(marked, (1, None));
+}
+
 async fn content_of(replica: &Replica, conversation: Uuid, message: Uuid) -> String {
     let history = replica.api().history(conversation).await;
     let found = history.iter().find(|shown| id_of(shown) == message);
