@@ -218,11 +218,15 @@ begin
   if not found then
     return false;
   end if;
-  users := chat_users_on_roll(roll.id, roll.cleared_to, max_rows);
-  if cardinality(users) < max_rows and roll.cleared_to is not null then
-    -- Once more from the beginning: rows may have come from elsewhere meanwhile, and would be online for ever.
-    users := chat_users_on_roll(roll.id, null, max_rows);
+  if roll.cleared_to is not null
+     and not exists (select from chat_attendance a
+                      where a.rolls <> '{}' and a.rolls @> array[roll.id] and a.user_id >= roll.cleared_to
+                      order by a.user_id
+                     offset max_rows - 1) then
+    -- The last of them. Once more from the beginning: rows may have come from elsewhere meanwhile, and would be online for ever.
+    roll.cleared_to := null;
   end if;
+  users := chat_users_on_roll(roll.id, roll.cleared_to, max_rows);
   with went as (
     update chat_attendance a
        set rolls = array_remove(a.rolls, roll.id),
@@ -235,9 +239,10 @@ begin
   if told is not null then
     perform chat_publish_items('presence', roll.replica_id, told);
   end if;
-  if cardinality(users) < max_rows then
+  if cardinality(users) < max_rows and roll.cleared_to is null then
     delete from chat_rolls r where r.id = roll.id;
   else
+    -- Null, and so the next begins from there, where some of those that were counted have gone by themselves.
     update chat_rolls r set cleared_to = users[max_rows] where r.id = roll.id;
   end if;
   return true;
