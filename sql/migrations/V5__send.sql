@@ -6,7 +6,8 @@
 -- Rows may be held by other programs, for as long as those like: a message that is marked, edited or deleted, and the users of a new
 -- conversation (its foreign keys). The service's functions wait 0.1 s for them and fail then (lock_not_available, 55P03); the
 -- service tries again, and keeps no connection meanwhile. The function's end ends the setting: the commit waits its turn for
--- NOTIFY's lock, however long the queue is, since the service's sessions have no lock_timeout (behind a pooler they have the role's).
+-- NOTIFY's lock, however long the queue is, since the service's sessions have no lock_timeout. (Behind a pooler they have the role's, and
+-- there the service's statements set it to 0 for what is left of the transaction: src/store/statements.rs.)
 
 -- An acknowledged message survives a crash, and where there is a synchronous standby a failover, too, whatever the database's default
 -- is. remote_apply is more than that.

@@ -43,7 +43,7 @@ impl Store {
             (&user2 as _, Type::UUID),
             (&reader as _, Type::UUID),
         ];
-        let opening = self.select("*", "chat_open_conversation($1, $2, $3)", &params);
+        let opening = self.select_telling("*", "chat_open_conversation($1, $2, $3)", &params);
         // One key for the pair, whoever is named first.
         let pair = Uuid::from_u128(user1.0.as_u128() ^ user2.0.as_u128());
         let rows = self
@@ -134,7 +134,7 @@ impl Store {
             ];
             let mark = Statement {
                 deadline,
-                ..self.select("*", "chat_mark_read($1, $2, $3, $4)", &params)
+                ..self.select_telling("*", "chat_mark_read($1, $2, $3, $4)", &params)
             };
             let rows = self
                 .change_row(reader, conversation.0, mark, gone.as_mut())
