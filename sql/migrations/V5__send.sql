@@ -509,8 +509,9 @@ begin
 end
 $$;
 
--- The conversation of two users, in either order; made when there is none. `status` is created, existed
--- or no_user (then `conversation` is the unknown user's id). As `reader` sees it.
+-- The conversation of two users, in either order; made when there is none. `status` is created, existed,
+-- no_user (then `conversation` is the unknown user's id), or dropped where a trigger of the host's took it out of the insert (its function
+-- returned null) or has deleted it. As `reader` sees it.
 create function chat_open_conversation(user1 uuid, user2 uuid, reader uuid)
 returns table (status text, conversation text)
 language plpgsql
@@ -523,6 +524,7 @@ declare
   missing uuid;
   made uuid;
   found_row conversations;
+  before pg_snapshot;
 begin
   select w.id into missing
     from unnest(array[user1, user2]) with ordinality as w (id, place)
@@ -534,8 +536,8 @@ begin
   end if;
 
   perform chat_require_flush();
-  -- Once more, if another program deletes it between the two statements.
-  for attempt in 1..2 loop
+  loop
+    before := pg_current_snapshot();
     insert into conversations (participant1_id, participant2_id) values (user1, user2)
         on conflict (least(participant1_id, participant2_id), greatest(participant1_id, participant2_id)) do nothing
     returning id into made;
@@ -544,6 +546,14 @@ begin
      where least(c.participant1_id, c.participant2_id) = least(user1, user2)
        and greatest(c.participant1_id, c.participant2_id) = greatest(user1, user2);
     exit when found;
+    -- Once more, where another program has deleted it between the two statements. Otherwise the host's trigger would be asked twice.
+    if not exists (select from chat_conversation_tombstones t
+                    where t.participant1_id in (user1, user2) and t.participant2_id in (user1, user2)
+                      and not pg_visible_in_snapshot(chat_own_xid(t.change_xid), before)
+                      and t.change_xid is distinct from pg_current_xact_id_if_assigned()) then
+      return query select 'dropped', null::text;
+      return;
+    end if;
   end loop;
   if made is null and current_setting('synchronous_standby_names') <> '' then
     perform chat_require_commit();
@@ -671,16 +681,18 @@ as $$
 declare
   m messages;
   verdict text;
+  before pg_snapshot;
 begin
   perform chat_require_flush();
-  -- Once more, if whoever held the row that was waited for has deleted it and inserted it again.
-  for attempt in 1..2 loop
+  loop
+    before := pg_current_snapshot();
     verdict := chat_judge_author(message_id, editor);
     exit when verdict is not null;
     update messages set content = new_content where id = message_id and sender_id = editor and deleted_at is null returning * into m;
     exit when found;
-    verdict := chat_why_unchanged(message_id);
-    exit when verdict <> 'dropped';
+    verdict := chat_why_unchanged(message_id, before);
+    -- Once more, if whoever held the row that was waited for has deleted it and inserted it again.
+    exit when verdict <> 'replaced';
   end loop;
   if verdict is not null then
     return query select verdict, null::text;
@@ -704,10 +716,11 @@ as $$
 declare
   verdict text;
   deleted timestamptz;
+  before pg_snapshot;
 begin
   perform chat_require_flush();
-  -- Once more, as in chat_edit_message().
-  for attempt in 1..2 loop
+  loop
+    before := pg_current_snapshot();
     verdict := chat_judge_author(message_id, deleter);
     if verdict is not null then
       return verdict;
@@ -716,22 +729,29 @@ begin
      where id = message_id and sender_id = deleter and deleted_at is null returning deleted_at into deleted;
     if deleted is not null then
       return 'ok';
-    elsif chat_why_unchanged(message_id) <> 'dropped' then
+    end if;
+    verdict := chat_why_unchanged(message_id, before);
+    if verdict = 'dropped' then
+      return verdict;
+    elsif verdict <> 'replaced' then
       perform chat_require_commit();
       return 'ok';
     end if;
+    -- Once more, as in chat_edit_message().
   end loop;
-  return 'dropped';
 end
 $$;
 
--- Why an update of a message that is not deleted has changed nothing.
-create function chat_why_unchanged(message uuid) returns text
-language sql stable
+-- Why an update of a message that was not deleted in the snapshot `before` has changed nothing: no_message, deleted, replaced (by another
+-- transaction, which has inserted one of this id since), or dropped by a trigger of the host's, which is not to be asked again.
+create function chat_why_unchanged(message uuid, before pg_snapshot) returns text
+language sql volatile
 as $$
   select case
     when m.id is null then 'no_message'
     when m.deleted_at is not null then 'deleted'
+    when not pg_visible_in_snapshot(chat_own_xid(m.create_xid), before)
+         and m.create_xid is distinct from pg_current_xact_id_if_assigned() then 'replaced'
     else 'dropped' end
     from (select) one
     left join messages m on m.id = chat_why_unchanged.message

@@ -7,6 +7,7 @@ use postgres_types::Type;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::messages::dropped;
 use super::{
     Gone, Listing, PAGE_BYTES, Page, Statement, Store, listing, raw_json, single, unknown_status,
 };
@@ -50,11 +51,12 @@ impl Store {
             .change_row(reader, pair, opening, pin!(pending()))
             .await?;
         let status: String = single(&rows, 0)?;
-        let answer: String = single(&rows, 1)?;
+        let answer = || single::<String>(&rows, 1);
         match status.as_str() {
-            "no_user" => Err(Error::not_found(Resource::User, answer)),
+            "no_user" => Err(Error::not_found(Resource::User, answer()?)),
+            "dropped" => Err(dropped("a conversation")),
             "created" | "existed" => Ok(Opened {
-                conversation: raw_json(answer)?,
+                conversation: raw_json(answer()?)?,
                 created: status == "created",
             }),
             other => Err(unknown_status(other)),
