@@ -653,7 +653,7 @@ begin
         -- One that whoever inserted the id again could not see.
         on conflict (message_id) do update
        set conversation_id = excluded.conversation_id, sender_id = excluded.sender_id, reader_id = excluded.reader_id, seq = excluded.seq,
-           revision = excluded.revision, change_xid = excluded.change_xid, message = excluded.message
+           revision = excluded.revision, change_xid = excluded.change_xid, message = excluded.message, deleted_at = excluded.deleted_at
   )
   select array_agg(format('%s,"message":"%s","revision":%s', g.head, g.id, g.revision) order by g.conversation_id, g.seq),
          array_agg(g.message order by g.conversation_id, g.seq)
