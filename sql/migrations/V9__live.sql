@@ -173,6 +173,7 @@ $$;
 
 -- Ends the rolls of other replicas that live no more or have sent no heartbeat for `silence` seconds. Whether `roll` goes on.
 -- When the asking replica's own heartbeat is as old, it is the database that is slow, and nobody is silent.
+-- Locks: the rolls that it ends. None is waited for: whoever holds one is ending it, perhaps together with others in another order.
 create function chat_end_rolls(replica uuid, roll uuid, silence float8) returns boolean
 language plpgsql
 security definer
@@ -184,14 +185,22 @@ begin
   update chat_rolls o
      set ended_at = now(), seen_at = r.heartbeat_at
     from chat_replicas r
-   where o.ended_at is null and r.id = o.replica_id
-     and r.heartbeat_at < now() - make_interval(secs => silence)
-     and exists (select from chat_replicas own
-                  where own.id = replica and own.heartbeat_at >= now() - make_interval(secs => silence));
+   where r.id = o.replica_id
+     and o.id = any (array(select l.id
+                             from chat_rolls l
+                             join chat_replicas s on s.id = l.replica_id
+                            where l.ended_at is null
+                              and s.heartbeat_at < now() - make_interval(secs => silence)
+                              and exists (select from chat_replicas own
+                                           where own.id = replica and own.heartbeat_at >= now() - make_interval(secs => silence))
+                              for no key update of l skip locked));
   -- Rows that came from elsewhere without their replica's: by a restore, or by replication.
   update chat_rolls o
      set ended_at = now(), seen_at = now()
-   where o.ended_at is null and not exists (select from chat_replicas r where r.id = o.replica_id);
+   where o.id = any (array(select l.id
+                             from chat_rolls l
+                            where l.ended_at is null and not exists (select from chat_replicas r where r.id = l.replica_id)
+                              for no key update skip locked));
   return exists (select from chat_rolls o where o.id = roll and o.ended_at is null);
 end
 $$;

@@ -112,3 +112,47 @@ async fn users_who_come_late_to_a_roll_that_is_cleared_away_are_locked_in_the_sa
     assert_eq!(cleared, (true, vec![]));
     assert_eq!(database.count("chat_rolls").await, 0);
 }
+
+/// They end several, in whatever order.
+#[tokio::test]
+async fn whoever_ends_rolls_waits_for_nobody_who_ends_one() {
+    let database = Database::fresh().await;
+    let (asking, silent, unregistered) = (
+        roll(&database).await,
+        roll(&database).await,
+        roll(&database).await,
+    );
+    let replica_of = |roll| format!("(select replica_id from chat_rolls where id = '{roll}')");
+    database
+        .execute(&format!(
+            "set session_replication_role = replica;
+             delete from chat_replicas where id = {};
+             update chat_replicas set heartbeat_at = now() - interval '100 seconds' where id = {}",
+            replica_of(unregistered),
+            replica_of(silent)
+        ))
+        .await;
+    let listeners = database.sql().await;
+    let live = "select chat_try_replica(id) from chat_replicas";
+    listeners.batch_execute(live).await.expect("their locks");
+    let session = database.sql().await;
+    let end = format!(
+        "set lock_timeout = '100ms'; select chat_end_rolls({}, '{asking}', 50)",
+        replica_of(asking)
+    );
+    let open = "chat_rolls where ended_at is null";
+    for (held, left) in [(silent, 2), (unregistered, 2)] {
+        let by_another = format!("update chat_rolls set ended_at = now() where id = '{held}'");
+        let holder = database.holding(&by_another).await;
+        session
+            .batch_execute(&end)
+            .await
+            .expect("nobody is waited for");
+        assert_eq!(database.count(open).await, left);
+        holder.batch_execute("rollback").await.expect("its end");
+        let reopened = format!("update chat_rolls set ended_at = null where id <> '{asking}'");
+        database.execute(&reopened).await;
+    }
+    session.batch_execute(&end).await.expect("both are ended");
+    assert_eq!(database.count(open).await, 1);
+}
