@@ -525,22 +525,31 @@ declare
   made uuid;
   found_row conversations;
   before pg_snapshot;
+  was_refused boolean := false;
 begin
-  select w.id into missing
-    from unnest(array[user1, user2]) with ordinality as w (id, place)
-   where (select u.id from chat_users() u where u.id = w.id limit 1) is null
-   order by w.place limit 1;
-  if missing is not null then
-    return query select 'no_user', missing::text;
-    return;
-  end if;
-
   perform chat_require_flush();
   loop
+    select w.id into missing
+      from unnest(array[user1, user2]) with ordinality as w (id, place)
+     where (select u.id from chat_users() u where u.id = w.id limit 1) is null
+     order by w.place limit 1;
+    if missing is not null then
+      return query select 'no_user', missing::text;
+      return;
+    end if;
     before := pg_current_snapshot();
-    insert into conversations (participant1_id, participant2_id) values (user1, user2)
-        on conflict (least(participant1_id, participant2_id), greatest(participant1_id, participant2_id)) do nothing
-    returning id into made;
+    begin
+      insert into conversations (participant1_id, participant2_id) values (user1, user2)
+          on conflict (least(participant1_id, participant2_id), greatest(participant1_id, participant2_id)) do nothing
+      returning id into made;
+    exception when foreign_key_violation then
+      -- Once more, where somebody was deleting one of the two, and has ended while this waited.
+      if was_refused then
+        raise;
+      end if;
+      was_refused := true;
+      continue;
+    end;
     -- A new statement, so that a row which another transaction committed meanwhile is seen.
     select * into found_row from conversations c
      where least(c.participant1_id, c.participant2_id) = least(user1, user2)
