@@ -759,7 +759,7 @@ as $$
   select case
     when m.id is null then 'no_message'
     when m.deleted_at is not null then 'deleted'
-    when not pg_visible_in_snapshot(chat_own_xid(m.create_xid), before)
+    when not pg_visible_in_snapshot(chat_own_xid(m.create_xid), chat_why_unchanged.before)
          and m.create_xid is distinct from pg_current_xact_id_if_assigned() then 'replaced'
     else 'dropped' end
     from (select) one
