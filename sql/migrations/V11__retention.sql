@@ -140,11 +140,12 @@ begin
       -- Nobody reads these any more, but a tombstone names the sender of its message.
       room := max_messages - messages - tombstones;
       delete from chat_tombstones t
-       where t.message_id in (select o.message_id from chat_tombstones o
-                               where o.deleted_at < older_than
-                                 and not exists (select from conversations c where c.id = o.conversation_id)
-                               limit room
-                                 for update skip locked);
+       -- Not "in", for which the query may be asked once for each row of a table that was small: it would lock, and remove, more each time.
+       where t.message_id = any (array(select o.message_id from chat_tombstones o
+                                        where o.deleted_at < older_than
+                                          and not exists (select from conversations c where c.id = o.conversation_id)
+                                        limit room
+                                          for update skip locked));
       get diagnostics deleted = row_count;
       tombstones := tombstones + deleted;
       begin

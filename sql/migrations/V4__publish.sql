@@ -448,14 +448,14 @@ create trigger chat_messages_after_changes after update on messages
   for each statement execute function chat_messages_note_snapshot();
 
 -- Lets nobody mark what is unread behind these messages, by the same reader in the same conversation.
--- Locks: those, FOR SHARE, in seq order.
+-- Locks: those, FOR SHARE, by conversation and in seq order.
 create function chat_share_unread(ids uuid[]) returns void
 language plpgsql
 as $$
 #variable_conflict use_variable
 begin
   perform from (select m.conversation_id, m.reader_id, min(m.seq) as seq
-                  from messages m where m.id = any (ids) group by 1, 2) k
+                  from messages m where m.id = any (ids) group by 1, 2 order by 1, 2) k
     cross join lateral (select from messages m
                          where m.reader_id = k.reader_id and m.conversation_id = k.conversation_id
                            and not m.is_read and m.deleted_at is null and m.seq > k.seq
@@ -471,7 +471,7 @@ $$;
 -- (Not under repeatable read, where nothing of it is seen here either.)
 --
 -- Locks, where messages are unread again: the conversations' rows, ordered by id, so that no message comes to those that could be marked;
--- then their reader's unread messages behind the first of them, FOR SHARE, in seq order. The latter are waited for once before, without
+-- then their reader's unread messages behind the first of them, FOR SHARE, by conversation and in seq order. The latter are waited for once before, without
 -- keeping them: so nobody who sends waits for a mark, nor in a circle who sends and marks. Where it marks: what is told once more.
 create function chat_messages_after_update() returns trigger
 language plpgsql
@@ -653,7 +653,7 @@ begin
         -- One that whoever inserted the id again could not see.
         on conflict (message_id) do update
        set conversation_id = excluded.conversation_id, sender_id = excluded.sender_id, reader_id = excluded.reader_id, seq = excluded.seq,
-           revision = excluded.revision, change_xid = excluded.change_xid, message = excluded.message
+           revision = excluded.revision, change_xid = excluded.change_xid, message = excluded.message, deleted_at = excluded.deleted_at
   )
   select array_agg(format('%s,"message":"%s","revision":%s', g.head, g.id, g.revision) order by g.conversation_id, g.seq),
          array_agg(g.message order by g.conversation_id, g.seq)

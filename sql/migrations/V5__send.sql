@@ -6,7 +6,8 @@
 -- Rows may be held by other programs, for as long as those like: a message that is marked, edited or deleted, and the users of a new
 -- conversation (its foreign keys). The service's functions wait 0.1 s for them and fail then (lock_not_available, 55P03); the
 -- service tries again, and keeps no connection meanwhile. The function's end ends the setting: the commit waits its turn for
--- NOTIFY's lock, however long the queue is, since the service's sessions have no lock_timeout (behind a pooler they have the role's).
+-- NOTIFY's lock, however long the queue is, since the service's sessions have no lock_timeout. (Behind a pooler they have the role's, and
+-- there the service's statements set it to 0 for what is left of the transaction: src/store/statements.rs.)
 
 -- An acknowledged message survives a crash, and where there is a synchronous standby a failover, too, whatever the database's default
 -- is. remote_apply is more than that.
@@ -508,8 +509,9 @@ begin
 end
 $$;
 
--- The conversation of two users, in either order; made when there is none. `status` is created, existed
--- or no_user (then `conversation` is the unknown user's id). As `reader` sees it.
+-- The conversation of two users, in either order; made when there is none. `status` is created, existed,
+-- no_user (then `conversation` is the unknown user's id), or dropped where a trigger of the host's took it out of the insert (its function
+-- returned null) or has deleted it. As `reader` sees it.
 create function chat_open_conversation(user1 uuid, user2 uuid, reader uuid)
 returns table (status text, conversation text)
 language plpgsql
@@ -522,27 +524,45 @@ declare
   missing uuid;
   made uuid;
   found_row conversations;
+  before pg_snapshot;
+  was_refused boolean := false;
 begin
-  select w.id into missing
-    from unnest(array[user1, user2]) with ordinality as w (id, place)
-   where (select u.id from chat_users() u where u.id = w.id limit 1) is null
-   order by w.place limit 1;
-  if missing is not null then
-    return query select 'no_user', missing::text;
-    return;
-  end if;
-
   perform chat_require_flush();
-  -- Once more, if another program deletes it between the two statements.
-  for attempt in 1..2 loop
-    insert into conversations (participant1_id, participant2_id) values (user1, user2)
-        on conflict (least(participant1_id, participant2_id), greatest(participant1_id, participant2_id)) do nothing
-    returning id into made;
+  loop
+    select w.id into missing
+      from unnest(array[user1, user2]) with ordinality as w (id, place)
+     where (select u.id from chat_users() u where u.id = w.id limit 1) is null
+     order by w.place limit 1;
+    if missing is not null then
+      return query select 'no_user', missing::text;
+      return;
+    end if;
+    before := pg_current_snapshot();
+    begin
+      insert into conversations (participant1_id, participant2_id) values (user1, user2)
+          on conflict (least(participant1_id, participant2_id), greatest(participant1_id, participant2_id)) do nothing
+      returning id into made;
+    exception when foreign_key_violation then
+      -- Once more, where somebody was deleting one of the two, and has ended while this waited.
+      if was_refused then
+        raise;
+      end if;
+      was_refused := true;
+      continue;
+    end;
     -- A new statement, so that a row which another transaction committed meanwhile is seen.
     select * into found_row from conversations c
      where least(c.participant1_id, c.participant2_id) = least(user1, user2)
        and greatest(c.participant1_id, c.participant2_id) = greatest(user1, user2);
     exit when found;
+    -- Once more, where another program has deleted it between the two statements. Otherwise the host's trigger would be asked twice.
+    if not exists (select from chat_conversation_tombstones t
+                    where t.participant1_id in (user1, user2) and t.participant2_id in (user1, user2)
+                      and not pg_visible_in_snapshot(chat_own_xid(t.change_xid), before)
+                      and t.change_xid is distinct from pg_current_xact_id_if_assigned()) then
+      return query select 'dropped', null::text;
+      return;
+    end if;
   end loop;
   if made is null and current_setting('synchronous_standby_names') <> '' then
     perform chat_require_commit();
@@ -555,8 +575,7 @@ $$;
 -- Marks the other participant's messages as read, all of them or those up to a seq, at most `max_rows` of those behind `after_seq`, and
 -- none behind 4 MiB of them: each is written anew, and its words are put into the search index once more, so that a hundred thousand, or
 -- a thousand of 64 KiB, take longer than a statement may. `marked_to` is then what to say as `after_seq` next; null when there are no more.
--- `status` is ok, no_conversation, no_user or not_a_participant. Locks: the marked rows, in seq order; of long ones also those that follow,
--- up to `max_rows`.
+-- `status` is ok, no_conversation, no_user or not_a_participant. Locks: the marked rows, in seq order.
 -- Reads the unread messages, and when there is nothing to mark, one that was read before.
 create function chat_mark_read(conversation uuid, reader uuid, up_to_seq bigint default null,
                                after_seq bigint default 0, max_rows bigint default 10000)
@@ -585,24 +604,31 @@ begin
   perform chat_require_flush();
 
   -- A trigger of the host's may drop a mark, or take it back: what comes back is what is stored.
+  -- What a portion is, is read before anything is locked.
   with unread as (
-    select m.id, m.seq, octet_length(m.content) as bytes from messages m
+    select m.seq, octet_length(m.content) as bytes from messages m
      where m.reader_id = reader and m.conversation_id = conversation
        and not m.is_read and m.deleted_at is null
        and m.seq > after_seq and m.seq <= coalesce(up_to_seq, 9223372036854775807)
      order by m.seq
      limit max_rows
-       for no key update
-  ), target as (
-    select u.id, u.seq
-      from (select l.id, l.seq, sum(l.bytes) over (order by l.seq) - l.bytes as bytes_before from unread l) u
+  ), portion as (
+    select u.seq
+      from (select r.seq, sum(r.bytes) over (order by r.seq) - r.bytes as bytes_before from unread r) u
      where u.bytes_before < max_bytes
+  ), target as (
+    select m.id from messages m
+     where m.reader_id = reader and m.conversation_id = conversation
+       and not m.is_read and m.deleted_at is null
+       and m.seq > after_seq and m.seq <= (select max(p.seq) from portion p)
+     order by m.seq
+       for no key update
   ), marked as (
     -- Not joined: planned for an empty table, that would read the whole table for each of them.
     update messages m set is_read = true where m.id = any (array(select t.id from target t)) and not m.is_read returning m.is_read
   )
   select (select count(*) from marked k where k.is_read),
-         (select max(t.seq) from target t having count(*) = max_rows or count(*) < (select count(*) from unread))
+         (select max(p.seq) from portion p having count(*) = max_rows or count(*) < (select count(*) from unread))
     into marked_count, marked_to;
 
   -- In one statement: of a message that comes between two, the first would know nothing, and the other its seq.
@@ -664,16 +690,18 @@ as $$
 declare
   m messages;
   verdict text;
+  before pg_snapshot;
 begin
   perform chat_require_flush();
-  -- Once more, if whoever held the row that was waited for has deleted it and inserted it again.
-  for attempt in 1..2 loop
+  loop
+    before := pg_current_snapshot();
     verdict := chat_judge_author(message_id, editor);
     exit when verdict is not null;
     update messages set content = new_content where id = message_id and sender_id = editor and deleted_at is null returning * into m;
     exit when found;
-    verdict := chat_why_unchanged(message_id);
-    exit when verdict <> 'dropped';
+    verdict := chat_why_unchanged(message_id, before);
+    -- Once more, if whoever held the row that was waited for has deleted it and inserted it again.
+    exit when verdict <> 'replaced';
   end loop;
   if verdict is not null then
     return query select verdict, null::text;
@@ -697,10 +725,11 @@ as $$
 declare
   verdict text;
   deleted timestamptz;
+  before pg_snapshot;
 begin
   perform chat_require_flush();
-  -- Once more, as in chat_edit_message().
-  for attempt in 1..2 loop
+  loop
+    before := pg_current_snapshot();
     verdict := chat_judge_author(message_id, deleter);
     if verdict is not null then
       return verdict;
@@ -709,22 +738,29 @@ begin
      where id = message_id and sender_id = deleter and deleted_at is null returning deleted_at into deleted;
     if deleted is not null then
       return 'ok';
-    elsif chat_why_unchanged(message_id) <> 'dropped' then
+    end if;
+    verdict := chat_why_unchanged(message_id, before);
+    if verdict = 'dropped' then
+      return verdict;
+    elsif verdict <> 'replaced' then
       perform chat_require_commit();
       return 'ok';
     end if;
+    -- Once more, as in chat_edit_message().
   end loop;
-  return 'dropped';
 end
 $$;
 
--- Why an update of a message that is not deleted has changed nothing.
-create function chat_why_unchanged(message uuid) returns text
-language sql stable
+-- Why an update of a message that was not deleted in the snapshot `before` has changed nothing: no_message, deleted, replaced (by another
+-- transaction, which has inserted one of this id since), or dropped by a trigger of the host's, which is not to be asked again.
+create function chat_why_unchanged(message uuid, before pg_snapshot) returns text
+language sql volatile
 as $$
   select case
     when m.id is null then 'no_message'
     when m.deleted_at is not null then 'deleted'
+    when not pg_visible_in_snapshot(chat_own_xid(m.create_xid), chat_why_unchanged.before)
+         and m.create_xid is distinct from pg_current_xact_id_if_assigned() then 'replaced'
     else 'dropped' end
     from (select) one
     left join messages m on m.id = chat_why_unchanged.message

@@ -173,6 +173,7 @@ $$;
 
 -- Ends the rolls of other replicas that live no more or have sent no heartbeat for `silence` seconds. Whether `roll` goes on.
 -- When the asking replica's own heartbeat is as old, it is the database that is slow, and nobody is silent.
+-- Locks: the rolls that it ends. None is waited for: whoever holds one is ending it, perhaps together with others in another order.
 create function chat_end_rolls(replica uuid, roll uuid, silence float8) returns boolean
 language plpgsql
 security definer
@@ -184,14 +185,22 @@ begin
   update chat_rolls o
      set ended_at = now(), seen_at = r.heartbeat_at
     from chat_replicas r
-   where o.ended_at is null and r.id = o.replica_id
-     and r.heartbeat_at < now() - make_interval(secs => silence)
-     and exists (select from chat_replicas own
-                  where own.id = replica and own.heartbeat_at >= now() - make_interval(secs => silence));
+   where r.id = o.replica_id
+     and o.id = any (array(select l.id
+                             from chat_rolls l
+                             join chat_replicas s on s.id = l.replica_id
+                            where l.ended_at is null
+                              and s.heartbeat_at < now() - make_interval(secs => silence)
+                              and exists (select from chat_replicas own
+                                           where own.id = replica and own.heartbeat_at >= now() - make_interval(secs => silence))
+                              for no key update of l skip locked));
   -- Rows that came from elsewhere without their replica's: by a restore, or by replication.
   update chat_rolls o
      set ended_at = now(), seen_at = now()
-   where o.ended_at is null and not exists (select from chat_replicas r where r.id = o.replica_id);
+   where o.id = any (array(select l.id
+                             from chat_rolls l
+                            where l.ended_at is null and not exists (select from chat_replicas r where r.id = l.replica_id)
+                              for no key update skip locked));
   return exists (select from chat_rolls o where o.id = roll and o.ended_at is null);
 end
 $$;
@@ -218,11 +227,15 @@ begin
   if not found then
     return false;
   end if;
-  users := chat_users_on_roll(roll.id, roll.cleared_to, max_rows);
-  if cardinality(users) < max_rows and roll.cleared_to is not null then
-    -- Once more from the beginning: rows may have come from elsewhere meanwhile, and would be online for ever.
-    users := chat_users_on_roll(roll.id, null, max_rows);
+  if roll.cleared_to is not null
+     and not exists (select from chat_attendance a
+                      where a.rolls <> '{}' and a.rolls @> array[roll.id] and a.user_id >= roll.cleared_to
+                      order by a.user_id
+                     offset max_rows - 1) then
+    -- The last of them. Once more from the beginning: rows may have come from elsewhere meanwhile, and would be online for ever.
+    roll.cleared_to := null;
   end if;
+  users := chat_users_on_roll(roll.id, roll.cleared_to, max_rows);
   with went as (
     update chat_attendance a
        set rolls = array_remove(a.rolls, roll.id),
@@ -235,9 +248,10 @@ begin
   if told is not null then
     perform chat_publish_items('presence', roll.replica_id, told);
   end if;
-  if cardinality(users) < max_rows then
+  if cardinality(users) < max_rows and roll.cleared_to is null then
     delete from chat_rolls r where r.id = roll.id;
   else
+    -- Null, and so the next begins from there, where some of those that were counted have gone by themselves.
     update chat_rolls r set cleared_to = users[max_rows] where r.id = roll.id;
   end if;
   return true;

@@ -7,6 +7,7 @@ use postgres_types::Type;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::messages::dropped;
 use super::{
     Gone, Listing, PAGE_BYTES, Page, Statement, Store, listing, raw_json, single, unknown_status,
 };
@@ -43,18 +44,19 @@ impl Store {
             (&user2 as _, Type::UUID),
             (&reader as _, Type::UUID),
         ];
-        let opening = self.select("*", "chat_open_conversation($1, $2, $3)", &params);
+        let opening = self.select_telling("*", "chat_open_conversation($1, $2, $3)", &params);
         // One key for the pair, whoever is named first.
         let pair = Uuid::from_u128(user1.0.as_u128() ^ user2.0.as_u128());
         let rows = self
             .change_row(reader, pair, opening, pin!(pending()))
             .await?;
         let status: String = single(&rows, 0)?;
-        let answer: String = single(&rows, 1)?;
+        let answer = || single::<String>(&rows, 1);
         match status.as_str() {
-            "no_user" => Err(Error::not_found(Resource::User, answer)),
+            "no_user" => Err(Error::not_found(Resource::User, answer()?)),
+            "dropped" => Err(dropped("a conversation")),
             "created" | "existed" => Ok(Opened {
-                conversation: raw_json(answer)?,
+                conversation: raw_json(answer()?)?,
                 created: status == "created",
             }),
             other => Err(unknown_status(other)),
@@ -134,7 +136,7 @@ impl Store {
             ];
             let mark = Statement {
                 deadline,
-                ..self.select("*", "chat_mark_read($1, $2, $3, $4)", &params)
+                ..self.select_telling("*", "chat_mark_read($1, $2, $3, $4)", &params)
             };
             let rows = self
                 .change_row(reader, conversation.0, mark, gone.as_mut())

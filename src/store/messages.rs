@@ -124,7 +124,7 @@ impl Store {
             (&editor as _, Type::UUID),
             (&content as _, Type::TEXT),
         ];
-        let edit = self.select("*", "chat_edit_message($1, $2, $3)", &params);
+        let edit = self.select_telling("*", "chat_edit_message($1, $2, $3)", &params);
         let rows = self.change_row(editor, message.0, edit, gone).await?;
         let status: String = single(&rows, 0)?;
         verdict(&status, message, Some(editor))?;
@@ -134,7 +134,7 @@ impl Store {
     /// Deletes a message softly; the sender only. A second time is fine.
     pub async fn delete_message(&self, message: MessageId, deleter: UserId) -> Result<(), Error> {
         let params = [(&message as _, Type::UUID), (&deleter as _, Type::UUID)];
-        let deletion = self.select("*", "chat_delete_message($1, $2)", &params);
+        let deletion = self.select_telling("*", "chat_delete_message($1, $2)", &params);
         // Deleted is deleted, whenever.
         let never = pin!(pending());
         let rows = self.change_row(deleter, message.0, deletion, never).await?;

@@ -40,7 +40,7 @@ impl Store {
         let columns = format!("h::text, {}chat_identity()", self.shared.prefix);
         let statement = Statement {
             deadline: Instant::now() + patience.min(self.shared.timeout),
-            ..self.select(&columns, "chat_heartbeat($1, $2) h", &params)
+            ..self.select_telling(&columns, "chat_heartbeat($1, $2) h", &params)
         };
         self.connect_vital(statement.deadline).await?;
         let rows = self.change_on(&self.shared.vital_pool, &statement).await?;

@@ -10,7 +10,7 @@ use super::describe::{self, describe_pool};
 use super::failure::{Fault, QueryFailure};
 use super::held_rows::{CallerGone, Gone};
 use super::lease::{Lease, Param};
-use super::{Shared, Store};
+use super::{Shared, Store, Way};
 use crate::error::Error;
 use crate::model::UserId;
 
@@ -34,6 +34,25 @@ impl Store {
         self.statement(sql, params)
     }
 
+    /// The same of a function that changes something and tells of it: its commit waits its turn for NOTIFY's lock, however long the queue is.
+    /// Behind a pooler a session has the `lock_timeout` of its role, which would end that wait; so there is none for what is left of the
+    /// transaction.
+    pub(super) fn select_telling<'a>(
+        &self,
+        columns: &str,
+        call: &str,
+        params: &'a [Param<'a>],
+    ) -> Statement<'a> {
+        match self.shared.way {
+            Way::Direct => self.select(columns, call, params),
+            Way::Pooler => {
+                let columns =
+                    format!("{columns}, pg_catalog.set_config('lock_timeout', '0', true)");
+                self.select(&columns, call, params)
+            }
+        }
+    }
+
     /// Any SQL, to be answered in the time of a statement from now on.
     pub(super) fn statement<'a>(
         &self,
@@ -55,7 +74,7 @@ impl Store {
 
     /// All columns of a function of a request that changes something ([`Store::change_on`]).
     pub(super) async fn change(&self, call: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
-        let statement = self.select("*", call, params);
+        let statement = self.select_telling("*", call, params);
         Ok(self.change_on(&self.shared.pool, &statement).await?)
     }
 

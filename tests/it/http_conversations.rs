@@ -1,6 +1,7 @@
 //! Conversations over HTTP: opening, listing, reading state.
 
 mod marks;
+mod meanwhile;
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -125,37 +126,6 @@ async fn two_replicas_that_open_the_same_conversation_at_once_agree_on_one_row()
         assert_eq!(one.json()["id"], other.json()["id"]);
     }
     assert_eq!(database.count("conversations").await, 20);
-}
-
-/// Another program deletes it while it is opened: it has been found by then, and is not there any more.
-#[tokio::test]
-async fn a_conversation_that_is_deleted_while_it_is_opened_is_made_anew() {
-    let database = Database::fresh().await;
-    let conversation = database.conversation(ALICE, BORIS).await;
-    // Between the insert, which finds it, and the query for it.
-    database
-        .execute(
-            "create function host_takes_long() returns trigger language plpgsql security definer set lock_timeout = '60s' as $$
-             begin
-               perform pg_advisory_xact_lock_shared(7);
-               return null;
-             end $$;
-             create trigger host_takes_long after insert on conversations for each statement execute function host_takes_long()",
-        )
-        .await;
-    let replica = Replica::start(&database, &[]).await;
-    let api = replica.api();
-    let held = database.holding("select pg_advisory_xact_lock(7)").await;
-    let deleted = async {
-        until_a_lock_is_waited_for(&database, "it has been found").await;
-        let delete = format!("delete from conversations where id = '{conversation}'");
-        database.execute(&delete).await;
-        held.batch_execute("commit").await.expect("its end");
-    };
-    let (opened, ()) = tokio::join!(api.try_open_conversation(ALICE, BORIS), deleted);
-    let opened = opened.ok(201);
-    assert_conversation(&opened);
-    assert_ne!(id_of(&opened), conversation);
 }
 
 /// The other one can do nothing about it.

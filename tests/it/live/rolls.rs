@@ -1,5 +1,7 @@
 //! The replicas' rolls in the database: who is told of what, and which locks keep two replicas from disagreeing.
 
+mod locks;
+
 use uuid::Uuid;
 
 use super::presence::told_of;
@@ -314,79 +316,4 @@ async fn no_commit_about_rolls_waits_for_a_flush() {
         let waits: String = row.expect("a setting").get(0);
         assert_eq!(waits, "off", "{call}");
     }
-}
-
-/// Users who come for the first time, and users who have been there.
-#[tokio::test]
-async fn replicas_that_tell_of_the_same_users_lock_them_in_one_order() {
-    let database = Database::fresh().await;
-    let roll = roll(&database).await;
-    for first_time in [true, false] {
-        let hold = match first_time {
-            true => format!("insert into chat_attendance (user_id) values ('{BORIS}')"),
-            false => format!("select from chat_attendance where user_id = '{BORIS}' for update"),
-        };
-        let holder = database.holding(&hold).await;
-        let both = format!("select {}", call(roll, &[BORIS, ALICE], &[], ""));
-        let blocked = async {
-            until_a_lock_is_waited_for(&database, "it waits for the second one").await;
-            // It has the first one by then.
-            let probe = database.sql().await;
-            let take = match first_time {
-                true => format!("insert into chat_attendance (user_id) values ('{ALICE}')"),
-                false => {
-                    format!("select from chat_attendance where user_id = '{ALICE}' for update")
-                }
-            };
-            let taken = probe
-                .batch_execute(&format!("set lock_timeout = '100ms'; {take}"))
-                .await;
-            let code = taken.expect_err("it is held").code().cloned();
-            assert_eq!(
-                code,
-                Some(tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE)
-            );
-            holder.batch_execute("rollback").await.expect("its end");
-        };
-        tokio::join!(database.execute(&both), blocked);
-        // In the other order in the table.
-        let again = format!(
-            "delete from chat_attendance; insert into chat_attendance (user_id) values ('{BORIS}'), ('{ALICE}')"
-        );
-        database.execute(&again).await;
-    }
-}
-
-/// Two replicas that clear different rolls of the same users would deadlock otherwise, or one that clears and one that calls.
-#[tokio::test]
-async fn users_of_a_roll_that_is_cleared_away_are_locked_in_the_same_order() {
-    let database = Database::fresh().await;
-    let roll = roll(&database).await;
-    // In the table in the order of their coming.
-    for user in [BORIS, ALICE] {
-        called(&database, &call(roll, &[user], &[], "")).await;
-    }
-    database
-        .execute("update chat_rolls set ended_at = now() - interval '100 seconds'")
-        .await;
-    let hold = format!("select from chat_attendance where user_id = '{BORIS}' for update");
-    let holder = database.holding(&hold).await;
-    let blocked = async {
-        until_a_lock_is_waited_for(&database, "it waits for the second one").await;
-        let probe = database.sql().await;
-        let take = format!(
-            "set lock_timeout = '100ms'; select from chat_attendance where user_id = '{ALICE}' for update"
-        );
-        let code = probe.batch_execute(&take).await.expect_err("it is held");
-        assert_eq!(
-            code.code(),
-            Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE)
-        );
-        holder.batch_execute("rollback").await.expect("its end");
-    };
-    tokio::join!(database.execute("select chat_clear_roll(10, 2)"), blocked);
-    assert_eq!(
-        database.count("chat_attendance where rolls <> '{}'").await,
-        0
-    );
 }

@@ -211,6 +211,77 @@ async fn messages_that_are_marked_as_read_are_locked_in_the_order_of_their_seq()
     assert_eq!(database.count("messages where is_read").await, 2);
 }
 
+/// Those that follow may be held for long, and others may want them.
+#[tokio::test]
+async fn of_long_messages_only_those_that_are_marked_as_read_are_locked() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let long = format!(
+        "insert into messages (conversation_id, sender_id, content)
+         select '{conversation}', '{ALICE}', repeat('x', 3000000) from generate_series(1, 3)"
+    );
+    database.execute(&long).await;
+    let holder = database
+        .holding("select from messages where seq = 3 for update")
+        .await;
+    // Else it would wait for the third, and fail.
+    let mark = |after: i64| {
+        format!(
+            "select marked_count, marked_to from chat_mark_read('{conversation}', '{BORIS}', null, {after})"
+        )
+    };
+    let session = database.sql().await;
+    let row = session.query_one(&mark(0), &[]).await.expect("a mark");
+    let marked: (i64, Option<i64>) = (row.get(0), row.get(1));
+    assert_eq!(marked, (2, Some(2)));
+    holder.batch_execute("commit").await.expect("its end");
+    let row = session.query_one(&mark(2), &[]).await.expect("a mark");
+    let marked: (i64, Option<i64>) = (row.get(0), row.get(1));
+    assert_eq!(marked, (1, None));
+}
+
+/// Of several conversations: or two who make messages of both unread again, or one who marks them, could wait for each other.
+#[tokio::test]
+async fn whoever_makes_messages_unread_again_locks_the_later_ones_in_the_order_of_the_conversations()
+ {
+    let database = Database::fresh().await;
+    // So many that PostgreSQL hashes them.
+    database.add_users(100).await;
+    database
+        .execute(&format!(
+            "insert into conversations (participant1_id, participant2_id) select id, '{BORIS}' from users where id <> '{BORIS}' limit 100;
+             insert into messages (conversation_id, sender_id, content, is_read)
+             select c.id, c.participant1_id, 'hello', n = 1 from conversations c cross join generate_series(1, 2) n order by c.id, n"
+        ))
+        .await;
+    let ids = "select id from conversations order by id";
+    let rows = database.sql().await.query(ids, &[]).await;
+    let rows = rows.expect("the conversations");
+    let conversations: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
+    for place in [1, 50] {
+        let conversation = conversations[place];
+        let second = format!("seq = 2 and conversation_id = '{conversation}'");
+        let holder = database
+            .holding(&format!("select from messages where {second} for update"))
+            .await;
+        let blocked = async {
+            until_a_lock_is_waited_for(&database, "it waits for one of them").await;
+            let free = format!(
+                "(select conversation_id from messages where seq = 2 and not ({second}) for update skip locked) m
+                  where conversation_id < '{conversation}'"
+            );
+            assert_eq!(database.count(&free).await, 0, "{place}");
+            let free = free.replace("conversation_id < '", "conversation_id > '");
+            assert_eq!(database.count(&free).await, 99 - place as i64);
+            holder.batch_execute("commit").await.expect("its end");
+        };
+        let unread = "update messages set is_read = false where seq = 1 and is_read";
+        tokio::join!(database.execute(unread), blocked);
+        let read = "update messages set is_read = true where seq = 1";
+        database.execute(read).await;
+    }
+}
+
 async fn content_of(replica: &Replica, conversation: Uuid, message: Uuid) -> String {
     let history = replica.api().history(conversation).await;
     let found = history.iter().find(|shown| id_of(shown) == message);

@@ -70,6 +70,28 @@ async fn what_is_left_of_conversations_that_were_deleted_goes_too() {
     assert_eq!(database.count(&noted).await, 1);
 }
 
+/// PostgreSQL plans by how many there were when it looked last, and then joins in another way.
+#[tokio::test]
+async fn a_step_removes_no_more_tombstones_where_there_were_few_just_now() {
+    let database = Database::fresh().await;
+    database.without_autovacuum().await;
+    let old = |count: i32| {
+        format!(
+            "insert into chat_tombstones (message_id, conversation_id, sender_id, reader_id, seq, revision, message, deleted_at)
+             select gen_random_uuid(), gen_random_uuid(), '{ALICE}', '{BORIS}', n, 2, '{{}}', now() - interval '2 years'
+               from generate_series(1, {count}) n"
+        )
+    };
+    database
+        .execute(&format!("{}; analyze chat_tombstones; {}", old(1), old(28)))
+        .await;
+    for left in [24, 19] {
+        let step = purge(&database, 365, 5, None).await;
+        assert_eq!(step.tombstones, 5);
+        assert_eq!(database.count("chat_tombstones").await, left);
+    }
+}
+
 /// It says whose clients have to reload, and of whom no more is kept than of the others.
 #[tokio::test]
 async fn old_tombstones_of_conversations_go_too_in_small_steps_and_wait_for_nobody() {

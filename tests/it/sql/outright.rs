@@ -226,3 +226,32 @@ async fn a_message_that_was_changed_meanwhile_can_become_the_newest() {
     let newest = "conversations c join messages m on m.id = c.last_message_id and m.content = 'edited again'";
     assert_eq!(scene.database.count(newest).await, 1);
 }
+
+/// By a transaction that could not see what was left of it: that is kept from the second deletion on.
+#[tokio::test]
+async fn what_is_left_of_a_message_that_was_deleted_twice_is_as_old_as_the_second_time() {
+    let scene = Scene::set().await;
+    let database = &scene.database;
+    for content in ["one", "two"] {
+        database.execute(&scene.insert(ALICE, content)).await;
+    }
+    let id = "select id from messages where seq = 1";
+    let row = database.sql().await.query_one(id, &[]).await;
+    let id: uuid::Uuid = row.expect("the first").get(0);
+    let earlier = database.sql().await;
+    let begin = "begin isolation level repeatable read; select from messages";
+    earlier.batch_execute(begin).await.expect("a beginning");
+    let delete = format!("delete from messages where id = '{id}'");
+    database.execute(&delete).await;
+    let again = format!(
+        "insert into messages (id, conversation_id, sender_id, content) values ('{id}', '{}', '{ALICE}', 'again'); commit",
+        scene.conversation
+    );
+    earlier.batch_execute(&again).await.expect("inserted again");
+    let long_ago = "update chat_tombstones set deleted_at = now() - interval '2 years'";
+    database.execute(long_ago).await;
+    database.execute(&delete).await;
+    let young = "chat_tombstones where deleted_at > now() - interval '1 year'";
+    assert_eq!(database.count(young).await, 1);
+    assert_eq!(database.count("chat_tombstones").await, 1);
+}
