@@ -6,6 +6,7 @@
 //! whatever reason, delays the others by little.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::ready;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -44,7 +45,15 @@ pub(super) struct HeldRows {
     /// For rows that are known to be held.
     retries: FairSemaphore,
     /// The queue at each row that somebody waits for. A std mutex: held to look a row up.
-    queues: Mutex<HashMap<Uuid, Arc<Semaphore>>>,
+    queues: Mutex<HashMap<Uuid, Queue>>,
+}
+
+/// The queue at a row that is held.
+struct Queue {
+    /// Whose permit is held by the first in it.
+    first: Arc<Semaphore>,
+    /// How many stand in it, the first one among them.
+    places: usize,
 }
 
 /// One change, until it has been made or given up.
@@ -61,7 +70,7 @@ pub(super) struct Attempts<'a> {
 struct Place<'a> {
     rows: &'a HeldRows,
     row: Uuid,
-    queue: Arc<Semaphore>,
+    first: Arc<Semaphore>,
     /// At its head.
     turn: Option<OwnedSemaphorePermit>,
 }
@@ -92,7 +101,7 @@ impl HeldRows {
         self.tries.waiting()
     }
 
-    fn queues(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Semaphore>>> {
+    fn queues(&self) -> MutexGuard<'_, HashMap<Uuid, Queue>> {
         lock(&self.queues)
     }
 
@@ -101,15 +110,16 @@ impl HeldRows {
     }
 
     fn queue_up(&self, row: Uuid) -> Place<'_> {
-        let queue = Arc::clone(
-            self.queues()
-                .entry(row)
-                .or_insert_with(|| Arc::new(Semaphore::new(1))),
-        );
+        let mut queues = self.queues();
+        let queue = queues.entry(row).or_insert_with(|| Queue {
+            first: Arc::new(Semaphore::new(1)),
+            places: 0,
+        });
+        queue.places += 1;
         Place {
             rows: self,
             row,
-            queue,
+            first: Arc::clone(&queue.first),
             turn: None,
         }
     }
@@ -154,7 +164,7 @@ impl Attempts<'_> {
             .place
             .get_or_insert_with(|| self.rows.queue_up(self.row));
         if place.turn.is_none() {
-            place.turn = Some(acquire_owned(Arc::clone(&place.queue)).await);
+            place.turn = Some(acquire_owned(Arc::clone(&place.first)).await);
         }
         tokio::time::sleep(self.pause).await;
         self.rows.retries.acquire(self.user, ready(())).await
@@ -181,11 +191,11 @@ impl Attempts<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut queues = self.rows.queues();
-        self.turn = None;
-        // The map's and this one's: nobody else waits. Others come by the map only, which is locked.
-        if Arc::strong_count(&self.queue) == 2 {
-            queues.remove(&self.row);
+        if let Entry::Occupied(mut queue) = self.rows.queues().entry(self.row) {
+            queue.get_mut().places -= 1;
+            if queue.get().places == 0 {
+                queue.remove();
+            }
         }
     }
 }
@@ -239,6 +249,17 @@ mod tests {
         let retry = second.next(nobody_goes!()).await.expect("its turn");
         drop((retry, second));
         assert!(rows.queues().is_empty());
+    }
+
+    /// A place whose drop has let the lock of the queues go has the semaphore for a moment more: long enough for the next to leave.
+    #[test]
+    fn whoever_leaves_last_leaves_nothing_behind_beside_another_who_is_leaving() {
+        let rows = three();
+        let last = rows.queue_up(ROW);
+        let of_one_who_is_leaving = Arc::clone(&last.first);
+        drop(last);
+        assert!(rows.queues().is_empty());
+        drop(of_one_who_is_leaving);
     }
 
     #[tokio::test(start_paused = true)]
