@@ -3,6 +3,7 @@
 //!
 //! Searches have turns of their own: see [`Store::search`].
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -38,10 +39,10 @@ impl Reads {
         Self {
             store,
             semaphore: FairSemaphore::new(of_all, of_one_user),
-            most: match config.limits.reads_per_user {
-                0 => usize::MAX,
-                most => most,
-            },
+            most: config
+                .limits
+                .reads_per_user
+                .map_or(usize::MAX, NonZeroUsize::get),
             patience: config.timeouts.database,
         }
     }

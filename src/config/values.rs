@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::file::{self, Entry};
@@ -175,6 +176,16 @@ impl Values {
         };
         fits.and_then(|number| T::try_from(number).ok())
             .ok_or_else(|| self.not_allowed(setting))
+    }
+
+    /// A limit, of settings where 0 is none.
+    pub(super) fn limit<T: TryFrom<NonZeroU64>>(
+        &self,
+        setting: &Setting,
+    ) -> Result<Option<T>, ConfigError> {
+        let limit = NonZeroU64::new(self.number(setting)?);
+        let limit = limit.map(T::try_from).transpose();
+        limit.map_err(|_| self.not_allowed(setting))
     }
 
     pub(super) fn seconds(&self, setting: &Setting) -> Result<Duration, ConfigError> {
