@@ -285,14 +285,6 @@ impl Error {
     }
 }
 
-/// A user's wrong text as a message quotes it: escaped, and not longer than 64 characters.
-pub fn quoted(text: &str) -> String {
-    match text.char_indices().nth(64) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
-    }
-}
-
 struct WithCause<'a>(&'a Error);
 
 impl fmt::Display for WithCause<'_> {

@@ -8,10 +8,10 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode;
 
-use crate::error::quoted;
 use crate::model::Seq;
 use crate::spelling;
 use crate::store::Page;
+use crate::text::quoted;
 
 /// A value, or everything that is wrong with it, one line a fault.
 pub type Checked<T> = Result<T, Vec<String>>;

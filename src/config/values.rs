@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::file::{self, Entry};
 use super::settings::{self, Kind, Setting};
 use super::{ConfigError, Secret, typos};
+use crate::text::quoted_within;
 
 /// The values that were given; defaults are looked up when a setting is asked for.
 pub(super) struct Values {
@@ -226,12 +227,5 @@ impl Values {
 
 /// A value in quotes, in one line, shortened where it is long. Never for secrets.
 pub(super) fn shown(text: &str) -> String {
-    const LONGEST: usize = 60;
-    let shortened: String = text.chars().take(LONGEST).collect();
-    let dots = if shortened.len() < text.len() {
-        "…"
-    } else {
-        ""
-    };
-    format!("{shortened:?}{dots}")
+    quoted_within(text, 60)
 }

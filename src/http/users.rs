@@ -12,12 +12,13 @@ use super::extract::{self, Checked, Segment};
 use super::listing::page_response;
 use super::methods::get;
 use super::{any_of, route};
-use crate::error::{Error, quoted};
+use crate::error::Error;
 use crate::limits::Holder;
 use crate::reply::json_response;
 use crate::schema::objects;
 use crate::services::Services;
 use crate::store::UserFilter;
+use crate::text::quoted;
 
 const DEFAULT_LIMIT: i64 = 100;
 const MAX_LIMIT: i64 = 1000;
