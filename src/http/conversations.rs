@@ -1,7 +1,5 @@
 //! Conversations: the list of a user, one of them, opening one, marking one as read, and the unread count.
 
-use std::future::pending;
-use std::pin::pin;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -23,6 +21,7 @@ use crate::model::{ConversationId, Seq, UserId};
 use crate::reply::json_response;
 use crate::schema::objects::{self, OpenConversation};
 use crate::services::Services;
+use crate::store::Gone;
 
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 200;
@@ -224,7 +223,7 @@ pub(super) async fn mark_read(conversation: Segment, call: Call) -> Result<Respo
     let marked = call
         .services
         .store
-        .mark_read(conversation, reader, up_to, pin!(pending()))
+        .mark_read(conversation, reader, up_to, Gone::never())
         .await
         .map_err(|error| caller.concealed(error))?;
     let read = Read {

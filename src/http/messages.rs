@@ -1,7 +1,5 @@
 //! Messages: the history of a conversation, one of them, sending, editing and deleting.
 
-use std::future::pending;
-use std::pin::pin;
 use std::sync::Arc;
 
 use warp::filters::BoxedFilter;
@@ -24,7 +22,7 @@ use crate::model::{Content, ConversationId, MessageId, NewMessage, Reader, conte
 use crate::reply::json_response;
 use crate::schema::objects::{self, EditMessage, SendMessage};
 use crate::services::Services;
-use crate::store::{Page, Window};
+use crate::store::{Gone, Page, Window};
 use crate::writer::{Protocol, SENT_LOG};
 
 const DEFAULT_LIMIT: i64 = 50;
@@ -256,7 +254,7 @@ pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Res
     let edited = call
         .services
         .store
-        .edit_message(message, editor, &content, pin!(pending()))
+        .edit_message(message, editor, &content, Gone::never())
         .await
         .map_err(|error| caller.concealed(error))?;
     Ok(json_response(StatusCode::OK, &edited))
