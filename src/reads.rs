@@ -6,8 +6,6 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use crate::config::Config;
 use crate::error::Error;
 use crate::fair_semaphore::FairSemaphore;
@@ -57,18 +55,13 @@ impl Reads {
             Holder::Service(_) | Holder::Anybody => return Ok(self.store.clone()),
         }
         let permit = self.semaphore.acquire_within(holder, self.most);
-        match timeout(self.patience, permit).await {
-            Ok(Some(permit)) => Ok(self.store.in_turn(permit)),
-            Ok(None) => Err(Error::TooManyRequests {
+        let refusal = "other requests take too long: try again";
+        match turns::within(self.patience, permit, turns::Kind::Reads, refusal).await? {
+            Some(permit) => Ok(self.store.in_turn(permit)),
+            None => Err(Error::TooManyRequests {
                 message: format!("more than {} requests at a time that read", self.most),
                 retry_after: RETRY_AFTER,
             }),
-            Err(_) => {
-                turns::log_refusal(turns::Kind::Reads, self.patience);
-                Err(Error::unavailable(
-                    "other requests take too long: try again",
-                ))
-            }
         }
     }
 
