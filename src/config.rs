@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 pub use auth::{AuthConfig, AuthMode, Secret};
-pub use bounds::{Limits, Timeouts};
+pub use bounds::{Limits, Rate, Timeouts};
 pub use database::{SHARED_DATA_HOME, data_home};
 pub use error::{ConfigError, ConfigErrorKind};
 pub use origins::AllowedOrigins;

@@ -134,7 +134,7 @@ pub enum Error {
 
     /// 503: this replica has as many sockets as it may.
     #[error("this replica has as many connections as it may")]
-    ReplicaFull,
+    ReplicaFull { limit: usize },
 
     /// 503: a search had all the time that it may have. The database is slow, or the words are in too many messages: nobody knows which. So a
     /// client that repeats requests by itself should leave this one to the user.
@@ -240,7 +240,7 @@ impl Error {
             Self::UpgradeRequired(_) => ErrorCode::UpgradeRequired,
             Self::TooManyRequests { .. } => ErrorCode::TooManyRequests,
             Self::TooManySockets { .. } => ErrorCode::TooManySockets,
-            Self::Unavailable { .. } | Self::ReplicaFull => ErrorCode::Unavailable,
+            Self::Unavailable { .. } | Self::ReplicaFull { .. } => ErrorCode::Unavailable,
             Self::SearchTimeout => ErrorCode::SearchTimeout,
             Self::Internal(_) => ErrorCode::Internal,
         }
@@ -253,7 +253,7 @@ impl Error {
                 Some(*retry_after)
             }
             Self::TooManySockets { .. } => Some(SOCKETS_PAUSE),
-            Self::ReplicaFull => Some(BUSY_PAUSE),
+            Self::ReplicaFull { .. } => Some(BUSY_PAUSE),
             Self::SearchTimeout => Some(SEARCH_PAUSE),
             _ => None,
         }
@@ -282,14 +282,6 @@ impl Error {
             message: message.into(),
             retry_after: BUSY_PAUSE,
         }
-    }
-}
-
-/// A user's wrong text as a message quotes it: escaped, and not longer than 64 characters.
-pub fn quoted(text: &str) -> String {
-    match text.char_indices().nth(64) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
     }
 }
 

@@ -38,9 +38,10 @@ use warp::{Filter, Reply, reject};
 use self::measured::measured;
 use self::methods::OtherMethod;
 use self::security::secured;
-use crate::error::{Error, Resource, quoted};
+use crate::error::{Error, Resource};
 use crate::reply::error_response;
 use crate::services::Services;
+use crate::text::quoted;
 
 /// What requests are answered by.
 #[derive(Clone)]

@@ -10,6 +10,7 @@ mod subscription;
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -47,11 +48,11 @@ pub enum Pace {
     Spread,
 }
 
-/// Bounds of the hub; zero means no bound for the first two.
+/// Bounds of the hub; `None` is no bound.
 #[derive(Clone, Copy, Debug)]
 pub struct HubLimits {
-    pub connections: usize,
-    pub connections_per_user: usize,
+    pub connections: Option<NonZeroUsize>,
+    pub connections_per_user: Option<NonZeroUsize>,
     /// Events that wait for one socket.
     pub socket_queue: usize,
     /// Bytes of the events that wait for all of them, each counted once.
@@ -93,10 +94,7 @@ struct State {
 
 impl State {
     fn room(&self, limits: HubLimits) -> Result<(), Error> {
-        if limits.connections > 0 && self.count >= limits.connections {
-            return Err(Error::ReplicaFull);
-        }
-        Ok(())
+        below(limits.connections, self.count).map_err(|limit| Error::ReplicaFull { limit })
     }
 
     fn room_for(&self, limits: HubLimits, user: UserId) -> Result<(), Error> {
@@ -105,12 +103,7 @@ impl State {
             .users
             .get(&user)
             .map_or(0, |theirs| theirs.sockets.len());
-        if limits.connections_per_user > 0 && open >= limits.connections_per_user {
-            return Err(Error::TooManySockets {
-                limit: limits.connections_per_user,
-            });
-        }
-        Ok(())
+        below(limits.connections_per_user, open).map_err(|limit| Error::TooManySockets { limit })
     }
 
     /// Keeps the sockets of a user that `keep` wants.
@@ -125,6 +118,14 @@ impl State {
         if sockets.is_empty() {
             entry.remove();
         }
+    }
+}
+
+/// Whether there may be one more than `count`; the error is the limit that says no.
+fn below(limit: Option<NonZeroUsize>, count: usize) -> Result<(), usize> {
+    match limit {
+        Some(limit) if count >= limit.get() => Err(limit.get()),
+        _ => Ok(()),
     }
 }
 
@@ -345,8 +346,8 @@ impl Hub {
         self.lock().count
     }
 
-    /// How many sockets this replica takes at most; zero: no bound.
-    pub fn capacity(&self) -> usize {
+    /// How many sockets this replica takes at most.
+    pub fn capacity(&self) -> Option<NonZeroUsize> {
         self.shared.limits.connections
     }
 

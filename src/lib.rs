@@ -52,6 +52,7 @@ pub mod store;
 mod sync;
 #[cfg(any(test, fuzzing))]
 mod testing;
+mod text;
 mod turns;
 mod until;
 mod writer;

@@ -13,7 +13,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Rate};
 use crate::error::Error;
 use crate::model::UserId;
 
@@ -25,7 +25,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Frames of any kind that a user's sockets are read, for each send that they may make: pings, what is malformed, and what is
 /// refused cost little, but not nothing.
-const FRAMES_OF_A_SEND: u32 = 10;
+const FRAMES_OF_A_SEND: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 /// Bytes of content for which a send or an edit counts as one: what it costs the writer, the log and the index goes by its length.
 const BYTES_OF_A_SEND: usize = 4 * 1024;
@@ -42,31 +42,23 @@ pub struct UserLimiter {
 }
 
 impl UserLimiter {
-    /// `per_second` on average and `burst` at once; a zero of either is no limit.
-    pub fn new(per_second: u32, burst: u32) -> Self {
-        let quota = NonZeroU32::new(per_second)
-            .zip(NonZeroU32::new(burst))
-            .map(|(rate, burst)| Quota::per_second(rate).allow_burst(burst));
+    /// As often as `rate` says, or without limit.
+    pub fn new(rate: Option<Rate>) -> Self {
+        let quota = |rate: Rate| Quota::per_second(rate.per_second).allow_burst(rate.burst);
         Self {
-            burst: quota.map_or(NonZeroU32::MAX, |quota| quota.burst_size()),
-            limiter: quota.map(|quota| Arc::new(RateLimiter::keyed(quota))),
+            burst: rate.map_or(NonZeroU32::MAX, |rate| rate.burst),
+            limiter: rate.map(|rate| Arc::new(RateLimiter::keyed(quota(rate)))),
         }
     }
 
     /// `RATE_LIMIT_PER_SECOND` and `RATE_LIMIT_BURST`.
     pub fn of_sends(config: &Config) -> Self {
-        Self::new(config.limits.rate_per_second, config.limits.rate_burst)
+        Self::new(config.limits.rate)
     }
 
     /// For all frames of a user's sockets.
     pub fn of_frames(config: &Config) -> Self {
-        Self::frames(config.limits.rate_per_second, config.limits.rate_burst)
-    }
-
-    /// Of frames, where so many sends are allowed.
-    fn frames(per_second: u32, burst: u32) -> Self {
-        let frames = |sends: u32| sends.saturating_mul(FRAMES_OF_A_SEND);
-        Self::new(frames(per_second), frames(burst))
+        Self::new(config.limits.rate.map(of_frames))
     }
 
     /// Counts so many, as far as they are welcome, and leaves those that are not. How long to wait until some of them are;
@@ -150,6 +142,14 @@ impl UserLimiter {
     }
 }
 
+/// How often frames may come where sends may as often as this.
+fn of_frames(sends: Rate) -> Rate {
+    Rate {
+        per_second: sends.per_second.saturating_mul(FRAMES_OF_A_SEND),
+        burst: sends.burst.saturating_mul(FRAMES_OF_A_SEND),
+    }
+}
+
 /// As how many sends this content counts.
 fn weight_of(content: &str) -> usize {
     content.len().div_ceil(BYTES_OF_A_SEND)
@@ -165,9 +165,23 @@ mod tests {
 
     use super::*;
 
+    fn rate(per_second: u32, burst: u32) -> Rate {
+        let [per_second, burst] = [per_second, burst].map(|n| NonZeroU32::new(n).expect("some"));
+        Rate { per_second, burst }
+    }
+
+    fn sends(per_second: u32, burst: u32) -> UserLimiter {
+        UserLimiter::new(Some(rate(per_second, burst)))
+    }
+
+    /// Of frames, where so many sends are allowed.
+    fn frames(per_second: u32, burst: u32) -> UserLimiter {
+        UserLimiter::new(Some(of_frames(rate(per_second, burst))))
+    }
+
     #[test]
     fn a_burst_passes_the_next_is_refused_and_other_users_are_free() {
-        let limiter = UserLimiter::new(1, 3);
+        let limiter = sends(1, 3);
         let (one, other) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
         for _ in 0..3 {
             limiter.check(one).expect("within the burst");
@@ -201,7 +215,7 @@ mod tests {
         }
         // Bytes, not characters.
         assert_eq!(weight_of(&"é".repeat(4096)), 2);
-        let limiter = UserLimiter::new(1, 3600);
+        let limiter = sends(1, 3600);
         let user = UserId(Uuid::nil());
         let long = "x".repeat(3000 * 4096);
         limiter.check_content(user, &long).expect("a burst");
@@ -213,7 +227,7 @@ mod tests {
     #[test]
     fn what_weighs_more_than_may_come_at_once_takes_all_of_it() {
         const BURST: u32 = 3600;
-        let limiter = UserLimiter::new(1, BURST);
+        let limiter = sends(1, BURST);
         let (one, other) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
         for (user, weight) in [(one, 4000), (other, usize::MAX)] {
             limiter.check_weight(user, weight).expect("a whole burst");
@@ -225,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_when_all_that_was_asked_is_welcome() {
-        let limiter = UserLimiter::new(1, 3600);
+        let limiter = sends(1, 3600);
         let user = UserId(Uuid::nil());
         let started = Instant::now();
         limiter.check_weight(user, 3600).expect("a burst");
@@ -241,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_weighs_much_passes_when_its_refusal_says_so() {
-        let limiter = UserLimiter::new(100, 20);
+        let limiter = sends(100, 20);
         let user = UserId(Uuid::nil());
         let wait = loop {
             match limiter.check_weight(user, 16) {
@@ -254,20 +268,19 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_no_limit() {
-        for limiter in [UserLimiter::new(0, 3), UserLimiter::new(3, 0)] {
-            for _ in 0..1000 {
-                limiter.check(UserId(Uuid::nil())).expect("no limit");
-                let weighs = limiter.check_weight(UserId(Uuid::nil()), 1000);
-                weighs.expect("no limit");
-            }
-            assert_eq!(limiter.pause(UserId(Uuid::nil()), &mut 1000), None);
+    fn without_a_limit_all_is_welcome() {
+        let limiter = UserLimiter::new(None);
+        for _ in 0..1000 {
+            limiter.check(UserId(Uuid::nil())).expect("no limit");
+            let weighs = limiter.check_weight(UserId(Uuid::nil()), 1000);
+            weighs.expect("no limit");
         }
+        assert_eq!(limiter.pause(UserId(Uuid::nil()), &mut 1000), None);
     }
 
     #[test]
     fn ten_frames_are_read_for_each_send_and_the_next_one_waits() {
-        let frames = UserLimiter::frames(1, 3);
+        let frames = frames(1, 3);
         let user = UserId(Uuid::nil());
         let read = (0..1000)
             .take_while(|_| frames.pause(user, &mut 1).is_none())
@@ -280,7 +293,7 @@ mod tests {
 
     #[test]
     fn more_frames_than_may_come_at_once_are_counted_one_burst_after_the_other() {
-        let frames = UserLimiter::frames(100, 1);
+        let frames = frames(100, 1);
         let user = UserId(Uuid::nil());
         let mut count = 35;
         let started = Instant::now();
@@ -294,7 +307,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_costs_many_frames_waits_for_them_and_for_no_more_than_come_at_once() {
-        let frames = UserLimiter::frames(10, 20);
+        let frames = frames(10, 20);
         let (one, other) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
         assert!(frames.counted(one, 100).now_or_never().is_some());
         assert!(frames.counted(one, 100).now_or_never().is_some());
@@ -315,7 +328,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_was_quiet_is_forgotten_and_who_was_not_is_not() {
-        let (fast, slow) = (UserLimiter::new(1_000_000, 1), UserLimiter::new(1, 3600));
+        let (fast, slow) = (sends(1_000_000, 1), sends(1, 3600));
         let user = UserId(Uuid::nil());
         for number in 0..10_000 {
             let _ = fast.check(UserId(Uuid::from_u128(number)));

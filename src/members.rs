@@ -12,14 +12,14 @@ pub type MemberNames = &'static [&'static str];
 /// Reads the members `names` of an object, each by `value`, into the place that its name has among `names`. What is in all others is
 /// checked and not kept.
 ///
-/// Gives back what is wrong with the names: a member that is given twice, or one of them in another spelling. Other unknown ones are no
-/// fault, so that newer clients can be served.
+/// Gives back what is wrong with the names. Unknown ones, but for those in another spelling, are no fault, so that newer clients can be
+/// served.
 pub fn read<'de, A, S>(
     mut object: A,
     names: MemberNames,
     value: S,
     places: &mut [Option<S::Value>],
-) -> Result<Vec<String>, A::Error>
+) -> Result<Vec<NameFault>, A::Error>
 where
     A: MapAccess<'de>,
     S: DeserializeSeed<'de> + Copy,
@@ -29,7 +29,7 @@ where
         let fault = match key {
             Known::At(place) => {
                 let again = places[place].replace(object.next_value_seed(value)?);
-                again.map(|_| format!("{} must be given only once", names[place]))
+                again.map(|_| NameFault::repeated(names[place]))
             }
             Known::Misspelt(fault) => {
                 object.next_value::<IgnoredAny>()?;
@@ -51,10 +51,42 @@ where
     Ok(faults)
 }
 
+/// What is wrong with a name: the member is given twice, or the name is in another spelling. Its text is what the caller is told.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NameFault {
+    /// The member that is meant, of those that were asked for.
+    pub member: &'static str,
+    text: String,
+}
+
+impl NameFault {
+    fn repeated(member: &'static str) -> Self {
+        let text = format!("{member} must be given only once");
+        Self { member, text }
+    }
+
+    fn misspelt(key: &str, member: &'static str) -> Self {
+        let text = spelling::fault("member", key, member);
+        Self { member, text }
+    }
+}
+
+impl fmt::Display for NameFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<NameFault> for String {
+    fn from(fault: NameFault) -> Self {
+        fault.text
+    }
+}
+
 /// What the name of a member is to whoever asks for some.
 enum Known {
     At(usize),
-    Misspelt(String),
+    Misspelt(NameFault),
     No,
 }
 
@@ -83,7 +115,7 @@ impl Visitor<'_> for Key {
         }
         let meant = self.0.iter().find(|name| spelling::is_misspelt(key, name));
         Ok(meant.map_or(Known::No, |name| {
-            Known::Misspelt(spelling::fault("member", key, name))
+            Known::Misspelt(NameFault::misspelt(key, name))
         }))
     }
 }
@@ -111,7 +143,7 @@ mod tests {
         fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Self::Value, A::Error> {
             let mut places = [None; 2];
             let faults = read(object, NAMES, PhantomData, &mut places)?;
-            Ok((places, faults))
+            Ok((places, faults.into_iter().map(String::from).collect()))
         }
     }
 

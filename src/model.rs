@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::error::quoted;
+use crate::text::quoted;
 
 /// JSON text that PostgreSQL built and that is relayed as it is.
 pub type RawJson = Box<RawValue>;

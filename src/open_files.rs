@@ -1,6 +1,8 @@
 //! How many files the process may have open, each connection being one. A shell, systemd or a container often starts programs with a soft
 //! limit of 1,024 below a high hard one, for the sake of programs that use `select(2)`; a program that needs more raises it.
 
+use std::num::NonZeroUsize;
+
 use log::Level;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
@@ -26,26 +28,24 @@ pub struct Shortage {
 pub fn make_room(limits: &mut Limits, pool_size: usize) -> Option<Shortage> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     let beside = pool_size + BESIDE;
-    let needed = match limits.connections {
-        0 => hard,
-        sockets => rlim_t::try_from(sockets + limits.http_connections + beside).unwrap_or(hard),
-    };
+    let needed = limits.connections.map_or(hard, |sockets| {
+        rlim_t::try_from(sockets.get() + limits.http_connections + beside).unwrap_or(hard)
+    });
     let raise = |files| setrlimit(Resource::RLIMIT_NOFILE, files, hard).is_ok();
     let allowed = raised(soft, hard, needed, raise);
-    if allowed >= needed || limits.connections == 0 {
-        return None;
-    }
+    let sockets = limits.connections.filter(|_| allowed < needed)?;
     let files = usize::try_from(allowed).unwrap_or(usize::MAX);
-    lower(limits, files.saturating_sub(beside));
+    let room = files.saturating_sub(beside);
+    let (sockets, requests) = lowered(sockets, limits.http_connections, room);
+    (limits.connections, limits.http_connections) = (Some(sockets), requests);
     Some(Shortage {
         level: match limits.connections_are_chosen {
             true => Level::Warn,
             false => Level::Info,
         },
         text: format!(
-            "the process may open {allowed} files, and MAX_CONNECTIONS and MAX_HTTP_CONNECTIONS need {needed}: they are {} and {} \
-             until its hard limit is raised (LimitNOFILE= of systemd, ulimits of a container) or they are lowered",
-            limits.connections, limits.http_connections
+            "the process may open {allowed} files, and MAX_CONNECTIONS and MAX_HTTP_CONNECTIONS need {needed}: they are {sockets} and {requests} \
+             until its hard limit is raised (LimitNOFILE= of systemd, ulimits of a container) or they are lowered"
         ),
     })
 }
@@ -59,25 +59,23 @@ fn raised(soft: rlim_t, hard: rlim_t, needed: rlim_t, raise: impl Fn(rlim_t) -> 
         .map_or(soft, |files| files.max(soft))
 }
 
-/// To `room` connections in all: a quarter of them for requests at most, the rest for sockets.
-fn lower(limits: &mut Limits, room: usize) {
-    limits.http_connections = limits.http_connections.min(room / 4).max(1);
-    let sockets = room.saturating_sub(limits.http_connections).max(1);
-    limits.connections = limits.connections.min(sockets);
+/// Connections for sockets and for requests, `room` of them in all: a quarter for requests at most, the rest for sockets.
+fn lowered(sockets: NonZeroUsize, requests: usize, room: usize) -> (NonZeroUsize, usize) {
+    let requests = requests.min(room / 4).max(1);
+    let rest = NonZeroUsize::new(room.saturating_sub(requests)).unwrap_or(NonZeroUsize::MIN);
+    (sockets.min(rest), requests)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     #[test]
     fn what_files_there_are_go_to_sockets_and_a_quarter_at_most_to_requests() {
+        let set = NonZeroUsize::new(2_000).expect("some");
         let lowered = |room| {
-            let vars = [("MAX_CONNECTIONS", "2000"), ("MAX_HTTP_CONNECTIONS", "500")];
-            let mut limits = Config::from_vars(&vars).expect("valid").limits;
-            lower(&mut limits, room);
-            (limits.connections, limits.http_connections)
+            let (sockets, requests) = lowered(set, 500, room);
+            (sockets.get(), requests)
         };
         assert_eq!(lowered(2_400), (1_900, 500));
         assert_eq!(lowered(900), (675, 225));

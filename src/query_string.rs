@@ -1,32 +1,55 @@
 //! The query string of a request, and the checks of what a request names: routes of HTTP and the socket's handshake refuse the same
 //! things in the same words.
 //!
-//! Checks return [`Checked`], and [`both`] joins two of them, so that a caller learns of every fault at once.
+//! Checks return [`Checked`], and [`all`] joins several of them, so that a caller learns of every fault at once.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode;
 
-use crate::error::quoted;
 use crate::model::Seq;
 use crate::spelling;
 use crate::store::Page;
+use crate::text::quoted;
 
 /// A value, or everything that is wrong with it, one line a fault.
 pub type Checked<T> = Result<T, Vec<String>>;
 
-/// Both values, or the faults of both.
-pub fn both<A, B>(a: Checked<A>, b: Checked<B>) -> Checked<(A, B)> {
-    match (a, b) {
-        (Ok(a), Ok(b)) => Ok((a, b)),
-        (Err(mut faults), Err(more)) => {
-            faults.extend(more);
-            Err(faults)
-        }
-        (Err(faults), Ok(_)) | (Ok(_), Err(faults)) => Err(faults),
-    }
+/// All of these values, two to five of them, or the faults of all in their order.
+pub fn all<T: Several>(checked: T) -> Checked<T::Values> {
+    checked.all()
 }
+
+/// A tuple of checked values.
+pub trait Several {
+    type Values;
+
+    fn all(self) -> Checked<Self::Values>;
+}
+
+macro_rules! several {
+    ($($value:ident: $type:ident),+) => {
+        impl<$($type),+> Several for ($(Checked<$type>,)+) {
+            type Values = ($($type,)+);
+
+            fn all(self) -> Checked<Self::Values> {
+                let ($($value,)+) = self;
+                let mut faults = Vec::new();
+                $(let $value = $value.map_err(|more| faults.extend(more));)+
+                match ($($value,)+) {
+                    ($(Ok($value),)+) => Ok(($($value,)+)),
+                    _ => Err(faults),
+                }
+            }
+        }
+    };
+}
+
+several!(a: A, b: B);
+several!(a: A, b: B, c: C);
+several!(a: A, b: B, c: C, d: D);
+several!(a: A, b: B, c: C, d: D, e: E);
 
 /// The largest `offset`. Far more than a client pages through; `before` and `after` have no such end.
 const MAX_OFFSET: i64 = i32::MAX as i64;
@@ -148,7 +171,7 @@ impl Query {
         max_offset: i64,
     ) -> Checked<Page> {
         let limit = self.limit(default_limit, max_limit);
-        let (limit, offset) = both(limit, self.number("offset", 0..=max_offset))?;
+        let (limit, offset) = all((limit, self.number("offset", 0..=max_offset)))?;
         Ok(Page {
             limit,
             offset: offset.unwrap_or(0),
@@ -210,6 +233,14 @@ mod tests {
         assert_eq!(Query::parse("limit=1").limit(50, 200), Ok(1));
         assert_eq!(Query::parse("limit=200").limit(50, 200), Ok(200));
         assert_eq!(Query::parse("").limit(50, 200), Ok(50));
+    }
+
+    #[test]
+    fn of_several_values_all_are_there_or_all_faults_are_in_their_order() {
+        let fault = |what: &str| Err::<(), _>(vec![what.to_owned()]);
+        assert_eq!(all((Ok(1), Ok("b"), Ok(()))), Ok((1, "b", ())));
+        let faults = all((fault("a"), Ok(2), fault("c"), Ok(4), fault("e")));
+        assert_eq!(faults.unwrap_err(), ["a", "c", "e"]);
     }
 
     #[test]

@@ -3,9 +3,8 @@
 //!
 //! Searches have turns of their own: see [`Store::search`].
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
-
-use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -38,10 +37,10 @@ impl Reads {
         Self {
             store,
             semaphore: FairSemaphore::new(of_all, of_one_user),
-            most: match config.limits.reads_per_user {
-                0 => usize::MAX,
-                most => most,
-            },
+            most: config
+                .limits
+                .reads_per_user
+                .map_or(usize::MAX, NonZeroUsize::get),
             patience: config.timeouts.database,
         }
     }
@@ -56,18 +55,13 @@ impl Reads {
             Holder::Service(_) | Holder::Anybody => return Ok(self.store.clone()),
         }
         let permit = self.semaphore.acquire_within(holder, self.most);
-        match timeout(self.patience, permit).await {
-            Ok(Some(permit)) => Ok(self.store.in_turn(permit)),
-            Ok(None) => Err(Error::TooManyRequests {
+        let refusal = "other requests take too long: try again";
+        match turns::within(self.patience, permit, turns::Kind::Reads, refusal).await? {
+            Some(permit) => Ok(self.store.in_turn(permit)),
+            None => Err(Error::TooManyRequests {
                 message: format!("more than {} requests at a time that read", self.most),
                 retry_after: RETRY_AFTER,
             }),
-            Err(_) => {
-                turns::log_refusal(turns::Kind::Reads, self.patience);
-                Err(Error::unavailable(
-                    "other requests take too long: try again",
-                ))
-            }
         }
     }
 

@@ -6,8 +6,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use crate::config::Config;
 use crate::error::Error;
 use crate::fair_semaphore::{FairSemaphore, Permit};
@@ -116,13 +114,9 @@ impl Replay {
         user: UserId,
         ahead: impl Future<Output = ()>,
     ) -> Result<Permit, Error> {
-        match timeout(self.limits.patience, self.semaphore.acquire(user, ahead)).await {
-            Ok(permit) => Ok(permit),
-            Err(_) => {
-                turns::log_refusal(turns::Kind::Replays, self.limits.patience);
-                Err(Error::unavailable("too many wait for what they missed"))
-            }
-        }
+        let turn = self.semaphore.acquire(user, ahead);
+        let refusal = "too many wait for what they missed";
+        turns::within(self.limits.patience, turn, turns::Kind::Replays, refusal).await
     }
 
     /// How many wait for their turn.

@@ -125,7 +125,7 @@ pub fn status(error: &Error) -> StatusCode {
         Error::TooManyRequests { .. } | Error::TooManySockets { .. } => {
             StatusCode::TOO_MANY_REQUESTS
         }
-        Error::Unavailable { .. } | Error::ReplicaFull | Error::SearchTimeout => {
+        Error::Unavailable { .. } | Error::ReplicaFull { .. } | Error::SearchTimeout => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -5,6 +5,7 @@
 //! is not HTTP, 431 for a head that is too long (`MAX_HEADER_BYTES`) or has too many fields (`MAX_HEADERS`).
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,9 +38,9 @@ pub const BACKLOG: u32 = 1024;
 /// Bounds of the transport.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// Open connections, upgraded ones included; 0 is no limit. One more gets a 503, unless it asks how the replica is or is a
+    /// Open connections, upgraded ones included; `None` is no limit. One more gets a 503, unless it asks how the replica is or is a
     /// browser's preflight, and is closed: a connection that waits unaccepted looks like a dead server to its peer.
-    pub connections: usize,
+    pub connections: Option<NonZeroUsize>,
     /// A request's head: the line and all fields, in bytes.
     pub head_bytes: usize,
     /// Fields of a request's head.
@@ -55,11 +56,11 @@ pub struct ServerLimits {
 impl From<&Config> for ServerLimits {
     fn from(config: &Config) -> Self {
         Self {
-            connections: match config.limits.connections {
-                0 => 0,
-                // Room for plain HTTP beside the WebSockets, probes among them.
-                sockets => sockets.saturating_add(config.limits.http_connections),
-            },
+            // Room for plain HTTP beside the WebSockets, probes among them.
+            connections: config
+                .limits
+                .connections
+                .map(|sockets| sockets.saturating_add(config.limits.http_connections)),
             head_bytes: config.limits.header_bytes,
             fields: config.limits.headers,
             head: config.timeouts.header,
@@ -67,6 +68,14 @@ impl From<&Config> for ServerLimits {
             // After a socket's own, which ends with a close frame.
             write_stall: config.timeouts.stall + STALL_MARGIN,
         }
+    }
+}
+
+impl ServerLimits {
+    /// How many connections have room.
+    fn room(&self) -> usize {
+        let most = self.connections.map_or(usize::MAX, NonZeroUsize::get);
+        most.min(Semaphore::MAX_PERMITS)
     }
 }
 
@@ -83,15 +92,11 @@ pub async fn serve(
     lifecycle: Lifecycle,
     figures: Connections,
 ) {
-    let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
     let acceptor = Acceptor {
         routes,
         limits,
-        connections: permits(match limits.connections {
-            0 => usize::MAX,
-            some => some,
-        }),
-        refusals: permits(REFUSALS),
+        connections: Arc::new(Semaphore::new(limits.room())),
+        refusals: Arc::new(Semaphore::new(REFUSALS)),
         lifecycle,
         figures,
     };
@@ -211,7 +216,7 @@ impl Acceptor {
                 static LINES: Repeats = Repeats::new(module_path!());
                 LINES.warn(format_args!(
                     "all {} connections (MAX_CONNECTIONS and MAX_HTTP_CONNECTIONS together) are open: others are refused, unless they ask how the replica is",
-                    limits.connections
+                    limits.room()
                 ));
                 let Ok(permit) = self.refusals.clone().try_acquire_owned() else {
                     return self.figures.refused();

@@ -1,6 +1,8 @@
 //! Names of parameters and members in another spelling than their own (`up_to_seq`, `upToSeq`, `UpToSeq`). Ignored as unknown ones they
 //! would be dangerous: left out, `up_to_seq` means all that there is.
 
+use crate::text::shortened;
+
 /// A name of a caller's as a fault shows it, in characters: it may have any number of separators.
 const SHOWN: usize = 64;
 
@@ -12,10 +14,7 @@ pub fn is_misspelt(key: &str, name: &str) -> bool {
 /// What is wrong with a misspelt `key`, in words; `what` it is the name of.
 pub fn fault(what: &str, key: &str, name: &str) -> String {
     // Its letters are those of the name, so nothing in it needs quotes.
-    match key.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("unknown {what} {}…: use {name}", &key[..end]),
-        None => format!("unknown {what} {key}: use {name}"),
-    }
+    format!("unknown {what} {}: use {name}", shortened(key, SHOWN))
 }
 
 /// Without what separates words, in lower case.

@@ -23,8 +23,8 @@ use crate::writer::{Writer, WriterLimits};
 /// A hub that is live and limits no connections; `socket_queue` frames may wait for each of its sockets.
 pub fn hub(socket_queue: usize) -> Hub {
     let hub = Hub::new(HubLimits {
-        connections: 0,
-        connections_per_user: 0,
+        connections: None,
+        connections_per_user: None,
         socket_queue,
         queued_bytes: usize::MAX,
     });

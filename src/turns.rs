@@ -4,6 +4,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::time::timeout;
+
+use crate::error::Error;
 use crate::logging::Repeats;
 
 /// What a turn is for, as the figures and the log name it.
@@ -28,6 +31,19 @@ impl Kind {
             Self::Changes => "changes",
         }
     }
+}
+
+/// Waits for a turn, this long at most: then the log is told, and the error says `refusal`.
+pub async fn within<T>(
+    patience: Duration,
+    turn: impl Future<Output = T>,
+    kind: Kind,
+    refusal: &'static str,
+) -> Result<T, Error> {
+    timeout(patience, turn).await.map_err(|_| {
+        log_refusal(kind, patience);
+        Error::unavailable(refusal)
+    })
 }
 
 /// Tells that somebody was refused, because their turn did not come in this time.

@@ -46,8 +46,8 @@ static ALLOCATOR: Counting = Counting;
 
 fn hub() -> Hub {
     let hub = Hub::new(HubLimits {
-        connections: 0,
-        connections_per_user: 0,
+        connections: None,
+        connections_per_user: None,
         socket_queue: 256,
         queued_bytes: 1 << 20,
     });

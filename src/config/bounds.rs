@@ -1,11 +1,12 @@
 //! Bounds: how much callers may use, and how long anything is waited for.
 
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use super::values::Values;
 use super::{ConfigError, settings};
 
-/// Bounds on what callers may use. Zero turns a connection or rate limit off.
+/// Bounds on what callers may use. `None` is no limit: 0, as it is set.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// `MAX_MESSAGE_BYTES`, 65536.
@@ -19,26 +20,25 @@ pub struct Limits {
     /// `MAX_QUERY_BYTES`, 256: a `q`.
     pub query_bytes: usize,
     /// `MAX_CONNECTIONS`, 100000: sockets of this replica.
-    pub connections: usize,
+    pub connections: Option<NonZeroUsize>,
     /// `MAX_HTTP_CONNECTIONS`, 1000: room for others beside them.
     pub http_connections: usize,
     /// Whether one of these two is not at its default: somebody counts on it then.
     pub connections_are_chosen: bool,
     /// `MAX_CONNECTIONS_PER_USER`, 20.
-    pub connections_per_user: usize,
+    pub connections_per_user: Option<NonZeroUsize>,
     /// `MAX_READS_PER_USER`, 64: requests that read, at a time.
-    pub reads_per_user: usize,
-    /// `REFUSED_HANDSHAKES_PER_SECOND`, 200; 0 is no limit.
-    pub refused_handshakes: u32,
+    pub reads_per_user: Option<NonZeroUsize>,
+    /// `REFUSED_HANDSHAKES_PER_SECOND`, 200.
+    pub refused_handshakes: Option<NonZeroU32>,
     /// `MAX_WATCHED_USERS`, 500: of one socket.
     pub watched_users: usize,
     /// `SOCKET_QUEUE`, 256 frames.
     pub socket_queue: usize,
     /// `QUEUED_EVENTS_BYTES`, 134217728: of all events that wait for sockets.
     pub queued_events_bytes: usize,
-    /// `RATE_LIMIT_PER_SECOND`, 50, and `RATE_LIMIT_BURST`, 200. Both or neither are zero.
-    pub rate_per_second: u32,
-    pub rate_burst: u32,
+    /// `RATE_LIMIT_PER_SECOND`, 50, and `RATE_LIMIT_BURST`, 200: what one user sends. No limit where either is 0.
+    pub rate: Option<Rate>,
     /// `WRITER_QUEUE`, 10000 messages waiting for their transaction, and as many for what another program holds; beyond it 503.
     pub writer_queue: usize,
     /// `WRITER_BATCH`, 500 messages in one transaction.
@@ -51,6 +51,15 @@ pub struct Limits {
     pub replay_bytes: usize,
     /// `REPLAY_PARALLEL`, 8: replays that are read at one time, at most half of the connections for requests.
     pub replay_parallel: usize,
+}
+
+/// How often something may be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// On average.
+    pub per_second: NonZeroU32,
+    /// At once.
+    pub burst: NonZeroU32,
 }
 
 /// Bounds on waiting.
@@ -94,24 +103,23 @@ pub struct Timeouts {
 pub(super) fn limits(values: &Values) -> Result<Limits, ConfigError> {
     /// Room for the JSON around the content.
     const ENVELOPE_BYTES: usize = 1024;
-    let mut limits = Limits {
+    let limits = Limits {
         message_bytes: values.number(&settings::MAX_MESSAGE_BYTES)?,
         body_bytes: values.number(&settings::MAX_BODY_BYTES)?,
         header_bytes: values.number(&settings::MAX_HEADER_BYTES)?,
         headers: values.number(&settings::MAX_HEADERS)?,
         query_bytes: values.number(&settings::MAX_QUERY_BYTES)?,
-        connections: values.number(&settings::MAX_CONNECTIONS)?,
+        connections: values.limit(&settings::MAX_CONNECTIONS)?,
         http_connections: values.number(&settings::MAX_HTTP_CONNECTIONS)?,
         connections_are_chosen: values.differs(&settings::MAX_CONNECTIONS)
             || values.differs(&settings::MAX_HTTP_CONNECTIONS),
-        connections_per_user: values.number(&settings::MAX_CONNECTIONS_PER_USER)?,
-        reads_per_user: values.number(&settings::MAX_READS_PER_USER)?,
-        refused_handshakes: values.number(&settings::REFUSED_HANDSHAKES_PER_SECOND)?,
+        connections_per_user: values.limit(&settings::MAX_CONNECTIONS_PER_USER)?,
+        reads_per_user: values.limit(&settings::MAX_READS_PER_USER)?,
+        refused_handshakes: values.limit(&settings::REFUSED_HANDSHAKES_PER_SECOND)?,
         watched_users: values.number(&settings::MAX_WATCHED_USERS)?,
         socket_queue: values.number(&settings::SOCKET_QUEUE)?,
         queued_events_bytes: values.number(&settings::QUEUED_EVENTS_BYTES)?,
-        rate_per_second: values.number(&settings::RATE_LIMIT_PER_SECOND)?,
-        rate_burst: values.number(&settings::RATE_LIMIT_BURST)?,
+        rate: rate(values)?,
         writer_queue: values.number(&settings::WRITER_QUEUE)?,
         writer_batch: values.number(&settings::WRITER_BATCH)?,
         catch_up_changes: values.number(&settings::CATCH_UP_CHANGES)?,
@@ -119,9 +127,6 @@ pub(super) fn limits(values: &Values) -> Result<Limits, ConfigError> {
         replay_bytes: values.number(&settings::REPLAY_BYTES)?,
         replay_parallel: values.number(&settings::REPLAY_PARALLEL)?,
     };
-    if limits.rate_per_second == 0 || limits.rate_burst == 0 {
-        (limits.rate_per_second, limits.rate_burst) = (0, 0);
-    }
     if limits.body_bytes < limits.message_bytes + ENVELOPE_BYTES {
         return Err(values.fault(
             &settings::MAX_BODY_BYTES,
@@ -133,6 +138,13 @@ pub(super) fn limits(values: &Values) -> Result<Limits, ConfigError> {
         ));
     }
     Ok(limits)
+}
+
+fn rate(values: &Values) -> Result<Option<Rate>, ConfigError> {
+    let per_second = values.limit(&settings::RATE_LIMIT_PER_SECOND)?;
+    let burst = values.limit(&settings::RATE_LIMIT_BURST)?;
+    let both = per_second.zip(burst);
+    Ok(both.map(|(per_second, burst)| Rate { per_second, burst }))
 }
 
 pub(super) fn timeouts(values: &Values) -> Result<Timeouts, ConfigError> {

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::file::{self, Entry};
 use super::settings::{self, Kind, Setting};
 use super::{ConfigError, Secret, typos};
+use crate::text::quoted_within;
 
 /// The values that were given; defaults are looked up when a setting is asked for.
 pub(super) struct Values {
@@ -177,6 +179,16 @@ impl Values {
             .ok_or_else(|| self.not_allowed(setting))
     }
 
+    /// A limit, of settings where 0 is none.
+    pub(super) fn limit<T: TryFrom<NonZeroU64>>(
+        &self,
+        setting: &Setting,
+    ) -> Result<Option<T>, ConfigError> {
+        let limit = NonZeroU64::new(self.number(setting)?);
+        let limit = limit.map(T::try_from).transpose();
+        limit.map_err(|_| self.not_allowed(setting))
+    }
+
     pub(super) fn seconds(&self, setting: &Setting) -> Result<Duration, ConfigError> {
         self.number(setting).map(Duration::from_secs)
     }
@@ -215,12 +227,5 @@ impl Values {
 
 /// A value in quotes, in one line, shortened where it is long. Never for secrets.
 pub(super) fn shown(text: &str) -> String {
-    const LONGEST: usize = 60;
-    let shortened: String = text.chars().take(LONGEST).collect();
-    let dots = if shortened.len() < text.len() {
-        "…"
-    } else {
-        ""
-    };
-    format!("{shortened:?}{dots}")
+    quoted_within(text, 60)
 }

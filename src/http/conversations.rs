@@ -1,7 +1,5 @@
 //! Conversations: the list of a user, one of them, opening one, marking one as read, and the unread count.
 
-use std::future::pending;
-use std::pin::pin;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -13,7 +11,7 @@ use warp::reply::Response;
 
 use super::body::{Body, BodyLimits, body};
 use super::call::{Call, call};
-use super::extract::{Segment, both};
+use super::extract::{Segment, all};
 use super::listing::{object_response, page_response};
 use super::methods::{get, post, put};
 use super::{any_of, route};
@@ -23,6 +21,7 @@ use crate::model::{ConversationId, Seq, UserId};
 use crate::reply::json_response;
 use crate::schema::objects::{self, OpenConversation};
 use crate::services::Services;
+use crate::store::Gone;
 
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 200;
@@ -91,8 +90,7 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let page = call.query.page(DEFAULT_LIMIT, MAX_LIMIT);
     let other = call.optional_user("with", &caller);
-    let (user, (page, other)) =
-        both(user.user(&caller), both(page, other)).map_err(Error::Validation)?;
+    let (user, page, other) = all((user.user(&caller), page, other)).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
     let holder = caller.holder(Holder::User(user));
     let store = call.services.reads.turn(holder).await?;
@@ -137,7 +135,8 @@ pub(super) async fn one(
 ) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let conversation = conversation.id::<ConversationId>("conversation_id");
-    let (user, conversation) = both(user.user(&caller), conversation).map_err(Error::Validation)?;
+    let (user, conversation) =
+        all((user.user(&caller), conversation)).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
     let holder = caller.holder(Holder::User(user));
     let store = call.services.reads.turn(holder).await?;
@@ -162,10 +161,10 @@ pub(super) async fn open(call: Call, body: Body) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let holder = caller.holder(Holder::Anybody);
     let mut fields = body.fields(holder, &["user1Id", "user2Id"]).await?;
-    let users = both(
+    let users = all((
         fields.user_or_own("user1Id", &caller),
         fields.user("user2Id", &caller),
-    );
+    ));
     let (user1, user2) = users.map_err(Error::Validation)?;
     if user1 == user2 {
         return Err(Error::invalid(
@@ -218,14 +217,14 @@ pub(super) async fn mark_read(conversation: Segment, call: Call) -> Result<Respo
     let conversation = conversation.id::<ConversationId>("conversation_id");
     let reader = call.user_id(&caller);
     let up_to = call.query.seq("up_to_seq");
-    let (conversation, (reader, up_to)) =
-        both(conversation, both(reader, up_to)).map_err(Error::Validation)?;
+    let (conversation, reader, up_to) =
+        all((conversation, reader, up_to)).map_err(Error::Validation)?;
     let reader = caller.act_for(reader)?;
     call.services.send_limiter.check(reader)?;
     let marked = call
         .services
         .store
-        .mark_read(conversation, reader, up_to, pin!(pending()))
+        .mark_read(conversation, reader, up_to, Gone::never())
         .await
         .map_err(|error| caller.concealed(error))?;
     let read = Read {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::auth::{Caller, ME, NamedUser};
 use crate::query_string::percent_decoded;
 
-pub use crate::query_string::{Checked, Query, both, id};
+pub use crate::query_string::{Checked, Query, all, id};
 
 /// The user whom `text` names; [`ME`] is the caller's own.
 pub fn named_user(name: &str, text: &str, caller: &Caller) -> Checked<NamedUser> {

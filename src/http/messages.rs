@@ -1,7 +1,5 @@
 //! Messages: the history of a conversation, one of them, sending, editing and deleting.
 
-use std::future::pending;
-use std::pin::pin;
 use std::sync::Arc;
 
 use warp::filters::BoxedFilter;
@@ -11,7 +9,7 @@ use warp::{Filter, Reply};
 
 use super::body::{Body, BodyLimits, body};
 use super::call::{Call, call};
-use super::extract::{Checked, Query, Segment, both};
+use super::extract::{Checked, Query, Segment, all};
 use super::fields::Fields;
 use super::listing::{object_response, page_response};
 use super::methods::{get, methods, post};
@@ -24,7 +22,7 @@ use crate::model::{Content, ConversationId, MessageId, NewMessage, Reader, conte
 use crate::reply::json_response;
 use crate::schema::objects::{self, EditMessage, SendMessage};
 use crate::services::Services;
-use crate::store::{Page, Window};
+use crate::store::{Gone, Page, Window};
 use crate::writer::{Protocol, SENT_LOG};
 
 const DEFAULT_LIMIT: i64 = 50;
@@ -94,8 +92,8 @@ pub(super) async fn list(conversation: Segment, call: Call) -> Result<Response, 
     let caller = call.caller().await?;
     let conversation = conversation.id::<ConversationId>("conversation_id");
     let named = call.optional_user("user_id", &caller);
-    let (conversation, (named, window)) =
-        both(conversation, both(named, window(&call.query))).map_err(Error::Validation)?;
+    let (conversation, named, window) =
+        all((conversation, named, window(&call.query))).map_err(Error::Validation)?;
     let reader = caller.reader(named)?;
     let holder = caller.holder(match reader {
         Reader::Participant(user) => Holder::User(user),
@@ -109,11 +107,12 @@ pub(super) async fn list(conversation: Segment, call: Call) -> Result<Response, 
 
 /// `before`, `after` and `offset` are three ways to say where to start, so only one may be given.
 fn window(query: &Query) -> Checked<Window> {
-    let starts = both(
+    let (limit, offset, before, after) = all((
+        query.limit(DEFAULT_LIMIT, MAX_LIMIT),
         query.offset(),
-        both(query.seq("before"), query.seq("after")),
-    );
-    let (limit, (offset, (before, after))) = both(query.limit(DEFAULT_LIMIT, MAX_LIMIT), starts)?;
+        query.seq("before"),
+        query.seq("after"),
+    ))?;
     match (offset, before, after) {
         (offset, None, None) => Ok(Window::Newest(Page {
             limit,
@@ -140,7 +139,7 @@ pub(super) async fn one(message: Segment, call: Call) -> Result<Response, Error>
     let caller = call.caller().await?;
     let message = message.id::<MessageId>("message_id");
     let (message, named) =
-        both(message, call.optional_user("user_id", &caller)).map_err(Error::Validation)?;
+        all((message, call.optional_user("user_id", &caller))).map_err(Error::Validation)?;
     let reader = caller.reader(named)?;
     let holder = caller.holder(match reader {
         Reader::Participant(user) => Holder::User(user),
@@ -209,17 +208,17 @@ fn new_message(
 ) -> Result<NewMessage, Error> {
     let conversation = fields.id::<ConversationId>("conversationId");
     let sender = fields.user_or_own("senderId", caller);
-    let text = fields.text("content");
-    let options = both(
+    let content = all((
+        fields.text("content"),
         fields.optional_text("messageType"),
         fields.optional_text("clientMessageId"),
-    );
-    let content = both(text, options).and_then(|(text, (message_type, client_message_id))| {
+    ));
+    let content = content.and_then(|(text, message_type, client_message_id)| {
         let message_type = message_type.as_deref();
         Content::checked(text, message_type, client_message_id, max_content_bytes)
     });
-    let ((conversation, sender), content) =
-        both(both(conversation, sender), content).map_err(Error::Validation)?;
+    let (conversation, sender, content) =
+        all((conversation, sender, content)).map_err(Error::Validation)?;
     Ok(content.of(caller.act_for(sender)?, conversation))
 }
 
@@ -248,14 +247,14 @@ pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Res
                 faults if faults.is_empty() => Ok(content),
                 faults => Err(faults),
             });
-    let ((message, editor), content) = both(target, content).map_err(Error::Validation)?;
+    let ((message, editor), content) = all((target, content)).map_err(Error::Validation)?;
     let editor = caller.act_for(editor)?;
     call.services.send_limiter.check_content(editor, &content)?;
     // Whoever goes away before the answer takes this future with them, between two tries as well.
     let edited = call
         .services
         .store
-        .edit_message(message, editor, &content, pin!(pending()))
+        .edit_message(message, editor, &content, Gone::never())
         .await
         .map_err(|error| caller.concealed(error))?;
     Ok(json_response(StatusCode::OK, &edited))
@@ -282,7 +281,7 @@ pub(super) async fn delete(message: Segment, call: Call) -> Result<Response, Err
 
 /// Which message, and who changes it.
 fn target(message: Segment, call: &Call, caller: &Caller) -> Checked<(MessageId, NamedUser)> {
-    both(message.id("message_id"), call.user_id(caller))
+    all((message.id("message_id"), call.user_id(caller)))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::call::{Call, call};
-use super::extract::{Checked, Segment, both, id};
+use super::extract::{Checked, Segment, all, id};
 use super::listing::page_response;
 use super::methods::get;
 use super::route;
@@ -60,9 +60,9 @@ pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error>
         Err(faults) => Err(faults),
     };
     let page = call.query.page_within(DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET);
-    let wanted = both(words(&call), both(page, call.query.flag("snippets")));
-    let ((user, conversation), (words, (page, snippets))) =
-        both(both(user, conversation), wanted).map_err(Error::Validation)?;
+    let snippets = call.query.flag("snippets");
+    let (user, conversation, words, page, snippets) =
+        all((user, conversation, words(&call), page, snippets)).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
     let Some(language) = &call.services.config.search_language else {
         return Err(Error::SearchIsOff);

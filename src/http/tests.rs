@@ -64,7 +64,7 @@ async fn start() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let limits = ServerLimits {
-        connections: 0,
+        connections: None,
         head_bytes: 16 * 1024,
         fields: 100,
         head: Duration::from_secs(10),

@@ -8,16 +8,17 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::call::{Call, call};
-use super::extract::{Checked, Segment, both};
+use super::extract::{self, Checked, Segment};
 use super::listing::page_response;
 use super::methods::get;
 use super::{any_of, route};
-use crate::error::{Error, quoted};
+use crate::error::Error;
 use crate::limits::Holder;
 use crate::reply::json_response;
 use crate::schema::objects;
 use crate::services::Services;
 use crate::store::UserFilter;
+use crate::text::quoted;
 
 const DEFAULT_LIMIT: i64 = 100;
 const MAX_LIMIT: i64 = 1000;
@@ -67,7 +68,7 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     responses((status = 200, description = "a page", body = objects::Users), (status = 400), (status = 429)),
 )]
 pub(super) async fn all(call: Call) -> Result<Response, Error> {
-    let filter = both(any_role(&call), call.query.flag("active"));
+    let filter = extract::all((any_role(&call), call.query.flag("active")));
     let filter = filter.map(|(role, active_only)| UserFilter {
         role,
         active_only,
@@ -124,8 +125,8 @@ async fn list(call: Call, filter: Checked<UserFilter>) -> Result<Response, Error
         return Err(Error::DirectoryIsOff);
     }
     let page = call.query.page(DEFAULT_LIMIT, MAX_LIMIT);
-    let (filter, (page, query)) =
-        both(filter, both(page, name_query(&call))).map_err(Error::Validation)?;
+    let (filter, page, query) =
+        extract::all((filter, page, name_query(&call))).map_err(Error::Validation)?;
     let filter = UserFilter { query, ..filter };
     let holder = caller.holder(Holder::Anybody);
     let store = call.services.reads.turn(holder).await?;

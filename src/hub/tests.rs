@@ -14,8 +14,8 @@ fn hub(limits: HubLimits) -> Hub {
 }
 
 const LIMITS: HubLimits = HubLimits {
-    connections: 3,
-    connections_per_user: 2,
+    connections: NonZeroUsize::new(3),
+    connections_per_user: NonZeroUsize::new(2),
     socket_queue: 2,
     queued_bytes: usize::MAX,
 };
@@ -60,8 +60,8 @@ fn an_event_reaches_each_socket_of_its_recipients_once() {
 #[tokio::test(start_paused = true)]
 async fn of_a_user_with_very_many_sockets_those_beyond_wait_for_their_turn() {
     let hub = hub(HubLimits {
-        connections: 0,
-        connections_per_user: 0,
+        connections: None,
+        connections_per_user: None,
         ..LIMITS
     });
     let beyond = pacer::BURST + 1;
@@ -92,7 +92,10 @@ fn the_limits_hold_and_are_freed_by_dropping() {
         Err(Error::TooManySockets { .. })
     ));
     let _third = hub.register(user(2)).expect("room");
-    assert!(matches!(hub.register(user(3)), Err(Error::ReplicaFull)));
+    assert!(matches!(
+        hub.register(user(3)),
+        Err(Error::ReplicaFull { .. })
+    ));
     drop(first);
     assert!(hub.register(user(3)).is_ok());
 }
@@ -231,7 +234,7 @@ fn an_event_counts_once_for_all_who_are_behind_and_until_the_last_of_them_has_it
 fn where_all_that_waits_is_too_much_those_are_given_up_who_are_furthest_behind() {
     const BYTES: usize = 10_000;
     let hub = hub(HubLimits {
-        connections: 0,
+        connections: None,
         socket_queue: 100,
         queued_bytes: 8 * BYTES,
         ..LIMITS
@@ -300,7 +303,7 @@ async fn where_there_are_many_they_are_told_to_reload_over_some_seconds_and_of_n
 {
     const SOCKETS: u128 = 8_000;
     let hub = hub(HubLimits {
-        connections: 0,
+        connections: None,
         ..LIMITS
     });
     let mut sockets: Vec<Subscription> = (0..SOCKETS)

@@ -31,13 +31,13 @@ struct Line {
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Refusals {
-    /// As many at once, where none was refused for a second; 0 is no limit.
-    pub fn new(per_second: u32) -> Self {
+    /// As many at once, where none was refused for a second.
+    pub fn new(per_second: Option<NonZeroU32>) -> Self {
         Self::with_patience(per_second, REFUSAL_PATIENCE)
     }
 
-    fn with_patience(per_second: u32, patience: Duration) -> Self {
-        let line = NonZeroU32::new(per_second).map(|rate| {
+    fn with_patience(per_second: Option<NonZeroU32>, patience: Duration) -> Self {
+        let line = per_second.map(|rate| {
             Arc::new(Line {
                 limiter: RateLimiter::direct(Quota::per_second(rate)),
                 first: Semaphore::new(1),
@@ -77,7 +77,7 @@ mod tests {
     async fn refusals_beyond_the_burst_wait_in_line_and_who_gives_up_takes_no_turn() {
         const RATE: u32 = 5;
         const PATIENCE: Duration = Duration::from_secs(20);
-        let refusals = Refusals::with_patience(RATE, PATIENCE);
+        let refusals = Refusals::with_patience(NonZeroU32::new(RATE), PATIENCE);
         let started = Instant::now();
         join_all((0..RATE).map(|_| refusals.turn())).await;
         // Neither waits for ever: they are dropped.
@@ -96,14 +96,14 @@ mod tests {
     /// In line it would be a quarter of an hour.
     #[tokio::test]
     async fn nobody_waits_longer_than_the_patience_to_be_refused() {
-        let refusals = Refusals::with_patience(1, Duration::from_millis(100));
+        let refusals = Refusals::with_patience(Some(NonZeroU32::MIN), Duration::from_millis(100));
         let all = join_all((0..1000).map(|_| refusals.turn()));
         timeout(Duration::from_secs(60), all).await.expect("an end");
     }
 
     #[test]
-    fn a_limit_of_zero_makes_nobody_wait_to_be_refused() {
-        let refusals = Refusals::new(0);
+    fn without_a_limit_nobody_waits_to_be_refused() {
+        let refusals = Refusals::new(None);
         for _ in 0..1000 {
             assert!(refusals.turn().now_or_never().is_some());
         }

@@ -46,7 +46,7 @@ impl CommandEnd {
     pub fn of<T>(outcome: &Result<T, Error>) -> Self {
         match outcome {
             Ok(_) => Self::Ok,
-            Err(Error::Unavailable { .. } | Error::ReplicaFull) => Self::Unavailable,
+            Err(Error::Unavailable { .. } | Error::ReplicaFull { .. }) => Self::Unavailable,
             Err(Error::Internal(_)) => Self::Internal,
             Err(Error::TooManyRequests { .. }) => Self::Limited,
             Err(_) => Self::Refused,

@@ -1,6 +1,7 @@
 //! What the pieces count by themselves, as it is at a scrape.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -88,7 +89,7 @@ impl Sources {
         figures.gauge(
             "connections_limit",
             "Sockets that this replica takes at most; 0: no bound",
-            self.hub.capacity() as f64,
+            self.hub.capacity().map_or(0, NonZeroUsize::get) as f64,
         )?;
         figures.counter(
             "slow_consumers",

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::reply::{error_response, json_response};
 
 const LIMITS: ServerLimits = ServerLimits {
-    connections: 0,
+    connections: None,
     head_bytes: 16 * 1024,
     fields: 100,
     head: Duration::from_millis(200),

@@ -7,6 +7,7 @@ use super::describe;
 use super::describe::host_function;
 use crate::error::{Denial, Error};
 use crate::logging::Repeats;
+use crate::text::shortened;
 
 /// What kind of thing is wrong, as far as it matters to what is done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,15 +239,8 @@ pub(super) fn refusal(error: &tokio_postgres::Error) -> Denial {
 fn words(error: &tokio_postgres::Error) -> String {
     error
         .as_db_error()
-        .map(|db| shortened(db.message()))
+        .map(|db| shortened(db.message(), MAX_REFUSAL))
         .unwrap_or_default()
-}
-
-fn shortened(words: &str) -> String {
-    match words.char_indices().nth(MAX_REFUSAL) {
-        Some((end, _)) => format!("{}…", &words[..end]),
-        None => words.to_owned(),
-    }
 }
 
 /// A full notification queue, which nobody's input causes, unlike the others of its code: a row that is too long for an index of the host's, for
@@ -266,8 +260,9 @@ mod tests {
     #[test]
     fn what_the_host_says_to_a_user_is_cut_at_256_characters() {
         let fits = "é".repeat(256);
-        assert_eq!(shortened(&fits), fits);
-        assert_eq!(shortened(&format!("{fits}é")), format!("{fits}…"));
+        assert_eq!(shortened(&fits, MAX_REFUSAL), fits);
+        let longer = shortened(&format!("{fits}é"), MAX_REFUSAL);
+        assert_eq!(longer, format!("{fits}…"));
     }
 
     /// A pooler writes its own errors, whose codes may be odd.

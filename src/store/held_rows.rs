@@ -6,9 +6,11 @@
 //! whatever reason, delays the others by little.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::ready;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -30,7 +32,37 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 pub(super) const RETRIES: usize = 1;
 
 /// Resolves when nobody waits for the answer any more.
-pub type Gone<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
+pub struct Gone<'a>(Option<Pin<&'a mut (dyn Future<Output = ()> + Send)>>);
+
+impl<'a> Gone<'a> {
+    /// When `gone` resolves.
+    pub fn when(gone: Pin<&'a mut (dyn Future<Output = ()> + Send)>) -> Self {
+        Self(Some(gone))
+    }
+
+    /// For what is wanted whoever waits, or whose caller takes the future along.
+    pub fn never() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn as_mut(&mut self) -> Gone<'_> {
+        match &mut self.0 {
+            Some(gone) => Gone::when(gone.as_mut()),
+            None => Gone::never(),
+        }
+    }
+}
+
+impl Future for Gone<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Some(gone) => gone.as_mut().poll(context),
+            None => Poll::Pending,
+        }
+    }
+}
 
 /// Why a change is not tried again: whoever wanted it has gone. They may have repeated it elsewhere and changed it again since: made now,
 /// it would undo that.
@@ -44,7 +76,15 @@ pub(super) struct HeldRows {
     /// For rows that are known to be held.
     retries: FairSemaphore,
     /// The queue at each row that somebody waits for. A std mutex: held to look a row up.
-    queues: Mutex<HashMap<Uuid, Arc<Semaphore>>>,
+    queues: Mutex<HashMap<Uuid, Queue>>,
+}
+
+/// The queue at a row that is held.
+struct Queue {
+    /// Whose permit is held by the first in it.
+    first: Arc<Semaphore>,
+    /// How many stand in it, the first one among them.
+    places: usize,
 }
 
 /// One change, until it has been made or given up.
@@ -61,7 +101,7 @@ pub(super) struct Attempts<'a> {
 struct Place<'a> {
     rows: &'a HeldRows,
     row: Uuid,
-    queue: Arc<Semaphore>,
+    first: Arc<Semaphore>,
     /// At its head.
     turn: Option<OwnedSemaphorePermit>,
 }
@@ -92,7 +132,7 @@ impl HeldRows {
         self.tries.waiting()
     }
 
-    fn queues(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Semaphore>>> {
+    fn queues(&self) -> MutexGuard<'_, HashMap<Uuid, Queue>> {
         lock(&self.queues)
     }
 
@@ -101,15 +141,16 @@ impl HeldRows {
     }
 
     fn queue_up(&self, row: Uuid) -> Place<'_> {
-        let queue = Arc::clone(
-            self.queues()
-                .entry(row)
-                .or_insert_with(|| Arc::new(Semaphore::new(1))),
-        );
+        let mut queues = self.queues();
+        let queue = queues.entry(row).or_insert_with(|| Queue {
+            first: Arc::new(Semaphore::new(1)),
+            places: 0,
+        });
+        queue.places += 1;
         Place {
             rows: self,
             row,
-            queue,
+            first: Arc::clone(&queue.first),
             turn: None,
         }
     }
@@ -154,7 +195,7 @@ impl Attempts<'_> {
             .place
             .get_or_insert_with(|| self.rows.queue_up(self.row));
         if place.turn.is_none() {
-            place.turn = Some(acquire_owned(Arc::clone(&place.queue)).await);
+            place.turn = Some(acquire_owned(Arc::clone(&place.first)).await);
         }
         tokio::time::sleep(self.pause).await;
         self.rows.retries.acquire(self.user, ready(())).await
@@ -181,26 +222,18 @@ impl Attempts<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut queues = self.rows.queues();
-        self.turn = None;
-        // The map's and this one's: nobody else waits. Others come by the map only, which is locked.
-        if Arc::strong_count(&self.queue) == 2 {
-            queues.remove(&self.row);
+        if let Entry::Occupied(mut queue) = self.rows.queues().entry(self.row) {
+            queue.get_mut().places -= 1;
+            if queue.get().places == 0 {
+                queue.remove();
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-
     use super::*;
-
-    macro_rules! nobody_goes {
-        () => {
-            pin!(pending())
-        };
-    }
 
     const ROW: Uuid = Uuid::from_u128(1);
     const OTHER: Uuid = Uuid::from_u128(2);
@@ -217,7 +250,7 @@ mod tests {
     /// A first try of this user, at a row that nobody waits for.
     fn at_once(rows: &HeldRows, user: u128) -> Option<Permit> {
         let mut attempts = rows.attempts(of(user), OTHER);
-        let next = attempts.next(nobody_goes!()).now_or_never();
+        let next = attempts.next(Gone::never()).now_or_never();
         next.map(|permit| permit.expect("nobody goes"))
     }
 
@@ -225,37 +258,53 @@ mod tests {
     async fn those_who_wait_for_a_row_leave_room_for_others_and_nothing_behind() {
         let rows = three();
         let mut first = rows.attempts(of(1), ROW);
-        drop(first.next(nobody_goes!()).await.expect("a try"));
+        drop(first.next(Gone::never()).await.expect("a try"));
         first.failed();
         let mut second = rows.attempts(of(2), ROW);
-        let retry = first.next(nobody_goes!()).await.expect("another try");
+        let retry = first.next(Gone::never()).await.expect("another try");
         // It waits in the queue, and neither for a permit nor with one.
         let waited =
-            tokio::time::timeout(Duration::from_secs(60), second.next(nobody_goes!())).await;
+            tokio::time::timeout(Duration::from_secs(60), second.next(Gone::never())).await;
         assert!(waited.is_err(), "two try at a row that is held");
         let tries = [1, 2, 3].map(|user| at_once(&rows, user));
         assert!(tries.iter().all(Option::is_some));
         drop((retry, first, tries));
-        let retry = second.next(nobody_goes!()).await.expect("its turn");
+        let retry = second.next(Gone::never()).await.expect("its turn");
         drop((retry, second));
         assert!(rows.queues().is_empty());
+    }
+
+    /// A place whose drop has let the lock of the queues go has the semaphore for a moment more: long enough for the next to leave.
+    #[test]
+    fn whoever_leaves_last_leaves_nothing_behind_beside_another_who_is_leaving() {
+        let rows = three();
+        let last = rows.queue_up(ROW);
+        let of_one_who_is_leaving = Arc::clone(&last.first);
+        drop(last);
+        assert!(rows.queues().is_empty());
+        drop(of_one_who_is_leaving);
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_has_gone_tries_once_and_not_for_a_row_that_is_held() {
         let rows = three();
         let mut first = rows.attempts(of(1), ROW);
-        drop(first.next(pin!(ready(()))).await.expect("a try"));
+        drop(
+            first
+                .next(Gone::when(pin!(ready(()))))
+                .await
+                .expect("a try"),
+        );
         first.failed();
-        let again = first.next(pin!(ready(()))).await;
+        let again = first.next(Gone::when(pin!(ready(())))).await;
         assert!(again.is_err());
         let mut second = rows.attempts(of(1), ROW);
-        let behind = second.next(pin!(ready(()))).await;
+        let behind = second.next(Gone::when(pin!(ready(())))).await;
         assert!(behind.is_err());
         // Others change other rows, and take long.
         let _all = [2, 3, 4].map(|user| at_once(&rows, user));
         let mut third = rows.attempts(of(1), OTHER);
-        let crowded = third.next(pin!(ready(()))).await;
+        let crowded = third.next(Gone::when(pin!(ready(())))).await;
         assert!(crowded.is_err());
         drop((first, second, third));
         assert!(rows.queues().is_empty());
@@ -268,7 +317,7 @@ mod tests {
         assert!(hers.iter().all(Option::is_some));
         let mut third = rows.attempts(of(1), ROW);
         let patience = Duration::from_secs(10);
-        let in_vain = tokio::time::timeout(patience, third.next(nobody_goes!())).await;
+        let in_vain = tokio::time::timeout(patience, third.next(Gone::never())).await;
         assert!(in_vain.is_err(), "a third of hers has its turn");
         let Error::Unavailable { message, .. } = third.given_up(patience) else {
             panic!("another error");
@@ -277,12 +326,11 @@ mod tests {
         let others = [at_once(&rows, 2), at_once(&rows, 3)];
         assert!(others.iter().all(Option::is_some));
         let mut waits = rows.attempts(of(4), ROW);
-        let (mut nobody, mut nobody_else) = (pin!(pending()), pin!(pending()));
-        let mut waits = pin!(waits.next(nobody.as_mut()));
+        let mut waits = pin!(waits.next(Gone::never()));
         assert!(waits.as_mut().now_or_never().is_none());
         assert_eq!(rows.waiting(), 1);
         // It is the next that comes free, however long hers wait.
-        let mut hers_wait = pin!(third.next(nobody_else.as_mut()));
+        let mut hers_wait = pin!(third.next(Gone::never()));
         assert!(hers_wait.as_mut().now_or_never().is_none());
         drop(hers);
         assert!(waits.as_mut().now_or_never().is_some());
@@ -292,7 +340,7 @@ mod tests {
     async fn who_waits_for_a_row_that_is_held_is_told_that_it_is() {
         let rows = three();
         let mut attempts = rows.attempts(of(1), ROW);
-        drop(attempts.next(nobody_goes!()).await.expect("a try"));
+        drop(attempts.next(Gone::never()).await.expect("a try"));
         attempts.failed();
         let Error::Unavailable { message, .. } = attempts.given_up(Duration::from_secs(10)) else {
             panic!("another error");

@@ -1,8 +1,5 @@
 //! Messages: reading, editing, deleting.
 
-use std::future::pending;
-use std::pin::pin;
-
 use postgres_types::Type;
 
 use super::lease::Param;
@@ -136,7 +133,7 @@ impl Store {
         let params = [(&message as _, Type::UUID), (&deleter as _, Type::UUID)];
         let deletion = self.select_telling("*", "chat_delete_message($1, $2)", &params);
         // Deleted is deleted, whenever.
-        let never = pin!(pending());
+        let never = Gone::never();
         let rows = self.change_row(deleter, message.0, deletion, never).await?;
         let status: String = single(&rows, 0)?;
         verdict(&status, message, Some(deleter))

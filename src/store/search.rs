@@ -4,7 +4,7 @@ use std::future::ready;
 use std::time::Duration;
 
 use postgres_types::Type;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_postgres::Row;
 
 use super::failure::QueryFailure;
@@ -90,12 +90,8 @@ impl Store {
     /// As [`Store::read`], when it is the user's turn.
     async fn search_in_turn(&self, user: UserId, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
         let turn = self.shared.searches.semaphore.acquire(user, ready(()));
-        let Ok(turn) = timeout_at(self.deadline(), turn).await else {
-            turns::log_refusal(turns::Kind::Searches, self.shared.timeout);
-            return Err(Error::unavailable(
-                "other searches take too long: try again",
-            ));
-        };
+        let refusal = "other searches take too long: try again";
+        let turn = turns::within(self.shared.timeout, turn, turns::Kind::Searches, refusal).await?;
         let store = self.in_turn(turn);
         match store.run_search(params).await {
             Err(failure) if failure.fault.is_of_connection() => {

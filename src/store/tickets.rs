@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use postgres_types::Type;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout_at;
 
-use super::{Store, column_of, raw_json, single};
+use super::{Shared, Store, column_of, raw_json, single};
 use crate::error::{Error, Resource};
 use crate::model::{RawJson, UnixSeconds, UserId};
 use crate::sync::acquire_owned;
@@ -105,13 +104,12 @@ impl Store {
     async fn in_turn_of_tickets(&self) -> Result<Self, Error> {
         // The wait has a deadline of its own: otherwise a caller who has waited for nearly all of it would have no time left to be answered,
         // and nor would all behind them.
-        match timeout_at(self.deadline(), self.shared.tickets.turn()).await {
-            Ok(turn) => Ok(self.in_turn(turn)),
-            Err(_) => {
-                turns::log_refusal(turns::Kind::Tickets, self.shared.timeout);
-                Err(Error::unavailable("too many others wait for the database"))
-            }
-        }
+        let Shared {
+            timeout, tickets, ..
+        } = &*self.shared;
+        let refusal = "too many others wait for the database";
+        let turn = turns::within(*timeout, tickets.turn(), turns::Kind::Tickets, refusal).await?;
+        Ok(self.in_turn(turn))
     }
 
     /// Removes the tickets that have expired.

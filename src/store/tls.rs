@@ -133,13 +133,19 @@ impl Tls {
 /// Use it together with [`ssl_mode`]: this alone does not forbid plain text.
 pub fn connector(mode: SslMode, root_cert: Option<&Path>) -> Result<MakeRustlsConnect, TlsError> {
     let provider = Arc::new(ring::default_provider());
+    let any_host = |roots| {
+        Arc::new(AnyHost {
+            provider: provider.clone(),
+            roots,
+        })
+    };
     let verifier: Arc<dyn ServerCertVerifier> = match mode {
         // Never asked, since nothing is encrypted; if it were, no certificate would pass.
-        SslMode::Disable => chain_only(RootCertStore::empty(), &provider),
-        SslMode::Prefer | SslMode::Require => Arc::new(Unchecked(provider.clone())),
+        SslMode::Disable => any_host(Some(RootCertStore::empty())),
+        SslMode::Prefer | SslMode::Require => any_host(None),
         SslMode::VerifyCa => {
             let path = root_cert.ok_or(TlsError::NoRootCert)?;
-            chain_only(roots_of(path)?, &provider)
+            any_host(Some(roots_of(path)?))
         }
         SslMode::VerifyFull => {
             let roots = match root_cert {
@@ -159,13 +165,6 @@ pub fn connector(mode: SslMode, root_cert: Option<&Path>) -> Result<MakeRustlsCo
     // Older servers ignore it; direct negotiation, since version 17, demands it.
     config.alpn_protocols = vec![b"postgresql".to_vec()];
     Ok(MakeRustlsConnect::new(config))
-}
-
-fn chain_only(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
-    Arc::new(ChainOnly {
-        roots,
-        provider: provider.clone(),
-    })
 }
 
 /// The certificates of a CA file. One that cannot be a trust anchor is an error, not skipped.
@@ -201,67 +200,15 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Takes any certificate, though the server must hold its key.
+/// Checks that the server holds its certificate's key, whatever its host.
 #[derive(Debug)]
-struct Unchecked(Arc<CryptoProvider>);
-
-/// Takes a certificate for any host, as long as one of the roots signed it.
-#[derive(Debug)]
-struct ChainOnly {
-    roots: RootCertStore,
+struct AnyHost {
     provider: Arc<CryptoProvider>,
+    /// One of them must have signed the certificate. `None`: any certificate is taken.
+    roots: Option<RootCertStore>,
 }
 
-/// The part in which the two do not differ: signatures of the handshake.
-macro_rules! check_signatures {
-    (|$verifier:ident| $provider:expr) => {
-        fn verify_tls12_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            let $verifier = self;
-            let algorithms = &$provider.signature_verification_algorithms;
-            verify_tls12_signature(message, cert, dss, algorithms)
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            let $verifier = self;
-            let algorithms = &$provider.signature_verification_algorithms;
-            verify_tls13_signature(message, cert, dss, algorithms)
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            let $verifier = self;
-            $provider
-                .signature_verification_algorithms
-                .supported_schemes()
-        }
-    };
-}
-
-impl ServerCertVerifier for Unchecked {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    check_signatures!(|verifier| verifier.0);
-}
-
-impl ServerCertVerifier for ChainOnly {
+impl ServerCertVerifier for AnyHost {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -270,17 +217,43 @@ impl ServerCertVerifier for ChainOnly {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        verify_server_cert_signed_by_trust_anchor(
-            &ParsedCertificate::try_from(end_entity)?,
-            &self.roots,
-            intermediates,
-            now,
-            self.provider.signature_verification_algorithms.all,
-        )?;
+        if let Some(roots) = &self.roots {
+            verify_server_cert_signed_by_trust_anchor(
+                &ParsedCertificate::try_from(end_entity)?,
+                roots,
+                intermediates,
+                now,
+                self.provider.signature_verification_algorithms.all,
+            )?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
-    check_signatures!(|verifier| verifier.provider);
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
 }
 
 #[cfg(test)]

@@ -182,7 +182,14 @@ pub fn run_statement(
     let services = Arc::clone(services);
     let mailbox = Arc::clone(socket.mailbox());
     tasks.spawn(async move {
-        let outcome = run(&services, actor, &mailbox, statement, pin!(reply.gone())).await;
+        let outcome = run(
+            &services,
+            actor,
+            &mailbox,
+            statement,
+            Gone::when(pin!(reply.gone())),
+        )
+        .await;
         reply.send(outcome.map_err(|error| actor.caller.concealed(error)));
     });
 }
@@ -222,10 +229,9 @@ async fn run(
             up_to,
         } => {
             // Up to a seq it says the same, whenever it is made.
-            let nobody_goes = pin!(pending());
-            let gone: Gone<'_> = match up_to {
+            let gone = match up_to {
                 None => gone,
-                Some(_) => nobody_goes,
+                Some(_) => Gone::never(),
             };
             let marked = store.mark_read(conversation, user, up_to, gone).await?;
             Ok(Done::Marked {

@@ -85,9 +85,8 @@ async fn turn_of_refusal(services: &Services, error: &Error) {
     match error {
         // A handshake that is refused for want of room does not wait: each that waits here takes one of the connections beside the sockets.
         // Few of them have cost a query: only those that were let pass while there was still room.
-        Error::ReplicaFull => LINES.warn(format_args!(
-            "as many sockets are open as may be (MAX_CONNECTIONS, {}): handshakes get a 503",
-            services.config.limits.connections
+        Error::ReplicaFull { limit } => LINES.warn(format_args!(
+            "as many sockets are open as may be (MAX_CONNECTIONS, {limit}): handshakes get a 503"
         )),
         // A drain waits for nobody who is refused.
         _ => tokio::select! {

@@ -1,5 +1,7 @@
 //! The defaults, and the texts that tell of them: `--help` and `config.env`.
 
+use std::num::{NonZeroU32, NonZeroUsize};
+
 use super::*;
 use crate::config::settings::{Kind, Setting};
 
@@ -42,9 +44,11 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
     );
     assert_eq!(
         (limits.connections, limits.connections_per_user),
-        (100_000, 20)
+        (NonZeroUsize::new(100_000), NonZeroUsize::new(20))
     );
-    assert_eq!((limits.rate_per_second, limits.rate_burst), (50, 200));
+    assert_eq!(limits.reads_per_user, NonZeroUsize::new(64));
+    let rate = limits.rate.expect("a limit");
+    assert_eq!((rate.per_second.get(), rate.burst.get()), (50, 200));
     assert_eq!((limits.writer_queue, limits.writer_batch), (10_000, 500));
     assert_eq!((limits.socket_queue, limits.replay_events), (256, 1000));
     assert_eq!(limits.queued_events_bytes, 128 * 1024 * 1024);
@@ -54,7 +58,7 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
     );
     assert_eq!(
         (limits.watched_users, limits.refused_handshakes),
-        (500, 200)
+        (500, NonZeroU32::new(200))
     );
     assert_eq!(limits.catch_up_changes, 100_000);
     assert_eq!((limits.header_bytes, limits.headers), (16_384, 100));

@@ -80,9 +80,27 @@ fn what_just_fits_together_is_taken() {
 }
 
 #[test]
+fn a_limit_that_may_be_zero_is_none_then() {
+    let limits = config(&[
+        ("MAX_CONNECTIONS", "0"),
+        ("MAX_CONNECTIONS_PER_USER", "0"),
+        ("MAX_READS_PER_USER", "0"),
+        ("REFUSED_HANDSHAKES_PER_SECOND", "0"),
+    ])
+    .limits;
+    assert_eq!(
+        (limits.connections, limits.connections_per_user),
+        (None, None)
+    );
+    assert_eq!(
+        (limits.reads_per_user, limits.refused_handshakes),
+        (None, None)
+    );
+}
+
+#[test]
 fn either_zero_turns_the_rate_limit_off() {
     for name in ["RATE_LIMIT_PER_SECOND", "RATE_LIMIT_BURST"] {
-        let limits = config(&[(name, "0")]).limits;
-        assert_eq!((limits.rate_per_second, limits.rate_burst), (0, 0));
+        assert_eq!(config(&[(name, "0")]).limits.rate, None);
     }
 }

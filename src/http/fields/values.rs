@@ -101,6 +101,7 @@ impl<'de> Visitor<'de> for Of {
         let mut places: Vec<_> = self.0.iter().map(|_| None).collect();
         let faults = members::read(object, self.0, AsMember, &mut places)?;
         if !faults.is_empty() {
+            let faults = faults.into_iter().map(String::from).collect();
             return Ok(Value::Misnamed(faults));
         }
         let read = self.0.iter().copied().zip(places);

@@ -18,19 +18,17 @@ fn the_room_and_the_times_are_those_that_are_set() {
         ("IDLE_TIMEOUT_SECONDS", "3"),
         ("STALL_TIMEOUT_SECONDS", "4"),
     ]);
-    assert_eq!(
-        (set.connections, set.head_bytes, set.fields),
-        (27, 5000, 30)
-    );
+    assert_eq!(set.connections, NonZeroUsize::new(27));
+    assert_eq!((set.head_bytes, set.fields), (5000, 30));
     // A socket is given up first, with a close frame.
     let times = [set.head, set.idle, set.write_stall].map(|time| time.as_secs());
     assert_eq!(times, [2, 3, 14]);
     let boundless = limits(&[("MAX_CONNECTIONS", "0"), ("MAX_HTTP_CONNECTIONS", "20")]);
-    assert_eq!(boundless.connections, 0, "no limit for requests either");
+    assert_eq!(boundless.connections, None, "no limit for requests either");
 }
 
 const ONE: ServerLimits = ServerLimits {
-    connections: 1,
+    connections: Some(NonZeroUsize::MIN),
     ..LIMITS
 };
 

@@ -2,17 +2,18 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 
-use serde::Deserializer;
 use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
 use super::{Command, Draft, RequestId, Statement};
 use crate::config::Secret;
 use crate::frame::CommandType;
-use crate::members;
-use crate::model::{ConversationId, MessageId, Seq, UserId};
+use crate::members::{self, NameFault};
+use crate::model::{Seq, UserId};
+use crate::query_string::{Checked, all};
 
 /// Longest `requestId`, in bytes: it is kept while the command is in flight.
 pub const MAX_REQUEST_ID_BYTES: usize = 128;
@@ -52,26 +53,31 @@ pub fn parse(text: &str) -> Result<Request, Refused> {
     let ([kind, id, data], faults) =
         envelope.map_err(|fault| Refused::unnamed(format!("{FORM}: {fault}")))?;
     // Of two ids neither is known to be meant.
-    let id = match faults.iter().any(|fault| fault.contains("requestId")) {
+    let id = match faults.iter().any(|fault| fault.member == "requestId") {
         true => None,
         false => request_id(id)?,
     };
     if !faults.is_empty() {
-        let message = format!("{FORM}: {}", faults.join("; "));
+        let message = format!("{FORM}: {}", texts(faults).join("; "));
         return Err(Refused { id, message });
     }
     match command(kind, data) {
         Ok(command) => Ok(Request { id, command }),
-        Err(message) => Err(Refused { id, message }),
+        Err(faults) => Err(Refused {
+            id,
+            message: faults.join("; "),
+        }),
     }
 }
 
-/// The members `names` of a JSON object, not read yet, where `null` counts as absent, and what is wrong with names. The error says what
-/// is wrong with the object.
+/// The members of an object that are asked for, not read yet, where `null` counts as absent.
+type Raw<'a, const N: usize> = [Option<&'a RawValue>; N];
+
+/// The members `names` of a JSON object, and what is wrong with names. The error says what is wrong with the object.
 fn read_members<'a, const N: usize>(
     text: &'a str,
     names: &'static [&'static str; N],
-) -> Result<([Option<&'a RawValue>; N], Vec<String>), String> {
+) -> Result<(Raw<'a, N>, Vec<NameFault>), String> {
     let mut json = serde_json::Deserializer::from_str(text);
     let read = json.deserialize_map(Members(names));
     let read = read.and_then(|read| json.end().map(|()| read));
@@ -79,12 +85,16 @@ fn read_members<'a, const N: usize>(
     Ok((members.map(Option::flatten), faults))
 }
 
+fn texts(faults: Vec<NameFault>) -> Vec<String> {
+    faults.into_iter().map(String::from).collect()
+}
+
 /// Finds the members of an object, and what is wrong with the names of others.
 struct Members<const N: usize>(&'static [&'static str; N]);
 
 impl<'de, const N: usize> Visitor<'de> for Members<N> {
     /// A `null` is a member that is there.
-    type Value = ([Option<Option<&'de RawValue>>; N], Vec<String>);
+    type Value = ([Option<Option<&'de RawValue>>; N], Vec<NameFault>);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -111,32 +121,23 @@ fn request_id(raw: Option<&RawValue>) -> Result<RequestId, Refused> {
 fn members_of<'a, const N: usize>(
     data: Option<&'a RawValue>,
     names: &'static [&'static str; N],
-) -> Result<[Option<&'a RawValue>; N], String> {
+) -> Checked<Raw<'a, N>> {
     let Some(raw) = data else {
         return Ok([None; N]);
     };
     if !raw.get().starts_with('{') {
-        return Err("data must be an object".to_owned());
+        return Err(vec!["data must be an object".to_owned()]);
     }
-    let read = read_members(raw.get(), names);
-    let (members, faults) = read.map_err(|fault| format!("data is malformed: {fault}"))?;
-    match faults.is_empty() {
-        true => Ok(members),
-        false => Err(faults.join("; ")),
+    match read_members(raw.get(), names) {
+        Ok((members, faults)) if faults.is_empty() => Ok(members),
+        Ok((_, faults)) => Err(texts(faults)),
+        Err(malformed) => Err(vec![format!("data is malformed: {malformed}")]),
     }
 }
 
-/// The command, or what is wrong with it.
-fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, String> {
-    let kind: String = kind
-        .and_then(|raw| serde_json::from_str(raw.get()).ok())
-        .ok_or("type must be a string")?;
-    let kind = CommandType::named(&kind).ok_or_else(|| {
-        let known = CommandType::ALL.map(CommandType::name);
-        format!("type must be one of {}", known.join(", "))
-    })?;
-    let mut read = Reader::default();
-    let command = match kind {
+/// The command, or everything that is wrong with it.
+fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Checked<Command> {
+    match command_type(kind)? {
         CommandType::SendMessage => {
             let names = &[
                 "conversationId",
@@ -145,150 +146,117 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
                 "clientMessageId",
             ];
             let [conversation, content, message_type, client_message_id] = members_of(data, names)?;
-            let conversation = read.id("conversationId", conversation);
-            let content = read.string("content", content);
-            let message_type = read.optional_string("messageType", message_type);
-            let client_message_id = read.optional_string("clientMessageId", client_message_id);
-            conversation.zip(content).map(|(conversation, content)| {
-                Command::SendMessage(Draft {
-                    conversation: ConversationId(conversation),
-                    content,
-                    message_type,
-                    client_message_id,
-                })
-            })
+            let (conversation, content, message_type, client_message_id) = all((
+                id("conversationId", conversation),
+                string("content", content),
+                optional_string("messageType", message_type),
+                optional_string("clientMessageId", client_message_id),
+            ))?;
+            Ok(Command::SendMessage(Draft {
+                conversation,
+                content,
+                message_type,
+                client_message_id,
+            }))
         }
         CommandType::EditMessage => {
             let [message, content] = members_of(data, &["messageId", "content"])?;
-            let message = read.id("messageId", message);
-            let content = read.string("content", content);
-            message.zip(content).map(|(message, content)| {
-                Command::Statement(Statement::EditMessage {
-                    message: MessageId(message),
-                    content,
-                })
-            })
+            let (message, content) = all((id("messageId", message), string("content", content)))?;
+            let edit = Statement::EditMessage { message, content };
+            Ok(Command::Statement(edit))
         }
         CommandType::DeleteMessage => {
             let [message] = members_of(data, &["messageId"])?;
-            read.id("messageId", message).map(|message| {
-                Command::Statement(Statement::DeleteMessage {
-                    message: MessageId(message),
-                })
-            })
+            let message = id("messageId", message)?;
+            Ok(Command::Statement(Statement::DeleteMessage { message }))
         }
         CommandType::MarkRead => {
             let [conversation, up_to] = members_of(data, &["conversationId", "upToSeq"])?;
-            let conversation = read.id("conversationId", conversation);
-            let up_to = read.optional_seq("upToSeq", up_to);
-            conversation.map(|conversation| {
-                Command::Statement(Statement::MarkRead {
-                    conversation: ConversationId(conversation),
-                    up_to,
-                })
-            })
+            let (conversation, up_to) = all((
+                id("conversationId", conversation),
+                optional_seq("upToSeq", up_to),
+            ))?;
+            Ok(Command::Statement(Statement::MarkRead {
+                conversation,
+                up_to,
+            }))
         }
         CommandType::Typing => {
             let [conversation, is_typing] = members_of(data, &["conversationId", "isTyping"])?;
-            let conversation = read.id("conversationId", conversation);
-            let is_typing = read.bool("isTyping", is_typing);
-            conversation
-                .zip(is_typing)
-                .map(|(conversation, is_typing)| {
-                    Command::Statement(Statement::Typing {
-                        conversation: ConversationId(conversation),
-                        is_typing,
-                    })
-                })
+            let (conversation, is_typing) = all((
+                id("conversationId", conversation),
+                boolean("isTyping", is_typing),
+            ))?;
+            Ok(Command::Statement(Statement::Typing {
+                conversation,
+                is_typing,
+            }))
         }
         CommandType::WatchPresence => {
             let [users] = members_of(data, &["userIds"])?;
-            let users = read.ids("userIds", users);
-            users.map(|users| Command::WatchPresence {
-                users: users.into_iter().map(UserId).collect(),
-            })
+            let users = ids("userIds", users)?;
+            Ok(Command::WatchPresence { users })
         }
         CommandType::Authenticate => {
             let [token] = members_of(data, &["token"])?;
-            let token = read.string("token", token);
-            token.map(|token| Command::Authenticate {
-                token: Secret::new(token),
-            })
+            let token = Secret::new(string("token", token)?);
+            Ok(Command::Authenticate { token })
         }
         CommandType::Ping => {
             let [] = members_of(data, &[])?;
-            Some(Command::Ping)
+            Ok(Command::Ping)
         }
-    };
-    match command {
-        Some(command) if read.faults.is_empty() => Ok(command),
-        _ => Err(read.faults.join("; ")),
     }
 }
 
-/// Reads members and collects what is wrong with them, so that a client hears of every fault at once.
-#[derive(Default)]
-struct Reader {
-    faults: Vec<String>,
+fn command_type(kind: Option<&RawValue>) -> Checked<CommandType> {
+    let kind: String = read(kind).ok_or_else(|| vec!["type must be a string".to_owned()])?;
+    CommandType::named(&kind).ok_or_else(|| {
+        let known = CommandType::ALL.map(CommandType::name);
+        vec![format!("type must be one of {}", known.join(", "))]
+    })
 }
 
-impl Reader {
-    fn id(&mut self, name: &str, raw: Option<&RawValue>) -> Option<Uuid> {
-        let id = raw
-            .and_then(|raw| serde_json::from_str::<String>(raw.get()).ok())
-            .and_then(|text| text.parse().ok());
-        if id.is_none() {
-            self.faults.push(format!("{name} must be a UUID"));
-        }
-        id
-    }
+/// A member, unless it is absent or another kind of value.
+fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+    serde_json::from_str(raw?.get()).ok()
+}
 
-    fn ids(&mut self, name: &str, raw: Option<&RawValue>) -> Option<Vec<Uuid>> {
-        let ids = raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
-        if ids.is_none() {
-            self.faults
-                .push(format!("{name} must be an array of UUIDs"));
-        }
-        ids
-    }
+fn id<T: FromStr>(name: &str, raw: Option<&RawValue>) -> Checked<T> {
+    let id = read::<String>(raw).and_then(|text| text.parse().ok());
+    id.ok_or_else(|| vec![format!("{name} must be a UUID")])
+}
 
-    fn string(&mut self, name: &str, raw: Option<&RawValue>) -> Option<String> {
-        let raw = raw.map_or("", RawValue::get);
-        match serde_json::from_str(raw) {
-            Ok(text) => return Some(text),
-            // Of a string whatever else could be wrong was seen when the frame was read.
-            Err(_) if raw.starts_with('"') => {
-                let fault = "is no text: it holds half of a surrogate pair";
-                self.faults.push(format!("{name} {fault}"));
-            }
-            Err(_) => self.faults.push(format!("{name} must be a string")),
-        }
-        None
-    }
+fn ids(name: &str, raw: Option<&RawValue>) -> Checked<Vec<UserId>> {
+    read(raw).ok_or_else(|| vec![format!("{name} must be an array of UUIDs")])
+}
 
-    fn bool(&mut self, name: &str, raw: Option<&RawValue>) -> Option<bool> {
-        let value = raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
-        if value.is_none() {
-            self.faults.push(format!("{name} must be true or false"));
-        }
-        value
-    }
+fn string(name: &str, raw: Option<&RawValue>) -> Checked<String> {
+    read(raw).ok_or_else(|| {
+        // Of a string whatever else could be wrong was seen when the frame was read.
+        let fault = match raw.is_some_and(|raw| raw.get().starts_with('"')) {
+            true => "is no text: it holds half of a surrogate pair",
+            false => "must be a string",
+        };
+        vec![format!("{name} {fault}")]
+    })
+}
 
-    /// Absent and `null` are the same.
-    fn optional_string(&mut self, name: &str, raw: Option<&RawValue>) -> Option<String> {
-        raw.and_then(|raw| self.string(name, Some(raw)))
-    }
+fn optional_string(name: &str, raw: Option<&RawValue>) -> Checked<Option<String>> {
+    raw.map(|raw| string(name, Some(raw))).transpose()
+}
 
-    fn optional_seq(&mut self, name: &str, raw: Option<&RawValue>) -> Option<Seq> {
-        let raw = raw?;
-        match serde_json::from_str::<i64>(raw.get()) {
-            Ok(seq) if seq >= 0 => Some(Seq(seq)),
-            _ => {
-                self.faults
-                    .push(format!("{name} must be a whole number, 0 or more"));
-                None
-            }
-        }
+fn boolean(name: &str, raw: Option<&RawValue>) -> Checked<bool> {
+    read(raw).ok_or_else(|| vec![format!("{name} must be true or false")])
+}
+
+fn optional_seq(name: &str, raw: Option<&RawValue>) -> Checked<Option<Seq>> {
+    if raw.is_none() {
+        return Ok(None);
+    }
+    match read::<i64>(raw) {
+        Some(seq) if seq >= 0 => Ok(Some(Seq(seq))),
+        _ => Err(vec![format!("{name} must be a whole number, 0 or more")]),
     }
 }
 

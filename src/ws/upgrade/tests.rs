@@ -275,7 +275,7 @@ async fn only_who_was_refused_for_want_of_room_is_not_held() {
     ];
     let config = Config::from_vars(&vars).unwrap();
     let services = testing::services_of(testing::hub(1), config);
-    let full = Error::ReplicaFull;
+    let full = Error::ReplicaFull { limit: 1 };
     let closing = Error::unavailable("this replica is closing");
     let is_held = |error| turn_of_refusal(&services, error).now_or_never().is_none();
     // The second's one refusal.

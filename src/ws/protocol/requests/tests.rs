@@ -1,6 +1,8 @@
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::*;
+use crate::model::{ConversationId, MessageId};
 use crate::ws::protocol::tests::{ID, uuid};
 
 fn frame(kind: &str, data: Value) -> String {
