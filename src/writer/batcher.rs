@@ -172,8 +172,10 @@ impl Batcher {
             && beside(&mut self.slow_lane, self.storing.database_answers()).await
         {
             let flows: HashSet<Flow> = batch.iter().map(Pending::flow).collect();
+            let messages = batch.len();
             self.divert_to_slow_lane(batch);
-            self.slow_lane.had_no_answer(&flows, self.answer_timeout);
+            self.slow_lane
+                .had_no_answer(&flows, messages, self.answer_timeout);
         } else {
             self.put_back(batch, go_on.saturating_duration_since(Instant::now()));
         }
