@@ -58,6 +58,11 @@ impl AnswerTimeout {
         self.usual = self.usual.max(other.usual);
     }
 
+    /// The same of a lane that has not been in use, and so knows nothing of late.
+    pub fn learn_anew(&mut self, other: Self) {
+        self.usual = other.usual;
+    }
+
     /// For a try that is to tell which of several messages has no answer.
     pub fn brief(self) -> Self {
         match self.unanswered.checked_sub(BRIEF_TRIES) {

@@ -25,7 +25,8 @@ pub(super) struct SlowLane {
     limits: WriterLimits,
     tasks: TaskTracker,
     scheduler: FlowScheduler,
-    answer_timeout: AnswerTimeout,
+    /// While nothing is here it may be of long ago.
+    pub answer_timeout: AnswerTimeout,
     /// The turn under way.
     turn: Option<JoinHandle<Done>>,
 }
