@@ -75,6 +75,11 @@ impl Caller {
         }
     }
 
+    /// Whether the caller may list and search users, which a user may only where `to_users` is set (`USER_DIRECTORY`).
+    pub fn lists_users(&self, to_users: bool) -> bool {
+        to_users || self.own_user().is_none()
+    }
+
     /// The user whom the request names, if the caller may act for them: be the sender, the reader, or the owner of a
     /// list. [`Error::Forbidden`] if not.
     pub fn act_for(&self, named: NamedUser) -> Result<UserId, Error> {

@@ -207,8 +207,8 @@ settings! {
              times as many frames of any kind, beyond which the user's sockets are not read; a replay counts as a \
              hundred frames. 0: no limit.";
         RATE_LIMIT_BURST = "200", Number(0, 1_000_000),
-            "Sends of one user on one replica, in one burst; counted as for RATE_LIMIT_PER_SECOND, nothing more \
-             often than this. 0: no limit.";
+            "Sends of one user on one replica, in one burst; counted as for RATE_LIMIT_PER_SECOND, but no single \
+             call counts more than this. 0: no limit.";
         MAX_WATCHED_USERS = "500", Number(1, 2000),
             "Users whose presence one socket may watch.";
         SOCKET_QUEUE = "256", Number(1, 65_536),

@@ -121,7 +121,7 @@ pub(super) async fn of_role(role: Segment, call: Call) -> Result<Response, Error
 
 async fn list(call: Call, filter: Checked<UserFilter>) -> Result<Response, Error> {
     let caller = call.caller().await?;
-    if caller.own_user().is_some() && !call.services.config.lists_users_to_users {
+    if !caller.lists_users(call.services.config.lists_users_to_users) {
         return Err(Error::DirectoryIsOff);
     }
     let page = call.query.page(DEFAULT_LIMIT, MAX_LIMIT);

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use tokio::sync::Notify;
 
+use super::socket::QUEUE_BYTES;
 use crate::frame::Frame;
 use crate::model::UserId;
 use crate::sync::lock;
@@ -42,6 +43,10 @@ pub struct Mailbox {
     given_up: OnceLock<GivenUp>,
     /// Bytes of the events in the socket's queue.
     pub(super) queued: AtomicUsize,
+    /// Reloads in the socket's queue of which it is to be told at once.
+    pub(super) urgent: AtomicUsize,
+    /// A catch-up waits until there is room in the socket's queue.
+    pub(super) is_waited_for: AtomicBool,
     /// Bytes of the event that was taken from it last, until it is sent.
     pub(super) in_hand: AtomicUsize,
     /// Bytes that are let go of when the socket ends, where it was given up for that.
@@ -101,8 +106,18 @@ impl Mailbox {
         self.notify.notify_one();
     }
 
+    /// To a session that holds a reload back: what waits behind it may be a reason not to.
+    pub(super) fn look_again(&self) {
+        self.notify.notify_one();
+    }
+
     pub(super) fn why_given_up(&self) -> Option<GivenUp> {
         self.given_up.get().copied()
+    }
+
+    /// Whether the socket's queue, which takes `capacity` events more of `most`, is three quarters full.
+    pub(super) fn is_nearly_full(&self, capacity: usize, most: usize) -> bool {
+        capacity <= most / 4 || self.queued.load(Ordering::Relaxed) >= QUEUE_BYTES / 4 * 3
     }
 
     pub(super) fn end(&self) {
@@ -116,6 +131,17 @@ impl Mailbox {
             let notified = self.notify.notified();
             if let Some(why) = self.why_given_up() {
                 return why;
+            }
+            notified.await;
+        }
+    }
+
+    /// Resolves when the socket was given up, or when `hurries` holds, which is asked again after [`Mailbox::look_again`].
+    pub(super) async fn given_up_or(&self, hurries: impl Fn() -> bool) {
+        loop {
+            let notified = self.notify.notified();
+            if self.why_given_up().is_some() || hurries() {
+                return;
             }
             notified.await;
         }

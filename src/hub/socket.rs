@@ -26,11 +26,21 @@ impl Socket {
         let bytes = item.bytes();
         // One that is larger than the bound passes alone.
         let before = queued.fetch_add(bytes, Ordering::Relaxed);
+        let is_urgent = item.is_urgent();
+        self.mailbox
+            .urgent
+            .fetch_add(usize::from(is_urgent), Ordering::Relaxed);
         let fits = before == 0 || before + bytes <= QUEUE_BYTES;
-        fits && !matches!(
-            self.queue.try_send(item),
-            Err(mpsc::error::TrySendError::Full(_))
-        )
+        let sent = fits
+            && !matches!(
+                self.queue.try_send(item),
+                Err(mpsc::error::TrySendError::Full(_))
+            );
+        let (capacity, most) = (self.queue.capacity(), self.queue.max_capacity());
+        if is_urgent || self.mailbox.is_nearly_full(capacity, most) {
+            self.mailbox.look_again();
+        }
+        sent
     }
 
     /// Bytes of the events that wait for it, the one that it is being sent included.
@@ -41,9 +51,15 @@ impl Socket {
         queued.load(Ordering::Relaxed) + in_hand.load(Ordering::Relaxed)
     }
 
-    /// Whether its queue has room for more than `half` of the events that it holds, and for half of their bytes.
+    /// Whether its queue has room for more than `half` of the events that it holds, and for half of their bytes. If not, it is waited for:
+    /// a reload that is held back there is told now.
     pub fn has_room(&self, half: usize) -> bool {
         let queued = self.mailbox.queued.load(Ordering::Relaxed);
-        self.queue.capacity() > half && queued <= QUEUE_BYTES / 2
+        let has_room = self.queue.capacity() > half && queued <= QUEUE_BYTES / 2;
+        if !has_room {
+            self.mailbox.is_waited_for.store(true, Ordering::Relaxed);
+            self.mailbox.look_again();
+        }
+        has_room
     }
 }

@@ -33,7 +33,8 @@ pub struct Resync {
     pub(super) spread: Duration,
 }
 
-/// A [`Resync`] whose time has not come. Everything behind it waits, too.
+/// A [`Resync`] whose time has not come. Everything behind it waits, too, so it comes earlier where that is much: a socket is not to be
+/// closed as too slow for a wait of our own making. The same where the client is to be told of another one at once.
 pub(super) struct Held {
     resync: Arc<Resync>,
     until: Instant,
@@ -48,6 +49,11 @@ pub(super) enum Item {
 const _: () = assert!(size_of::<Item>() <= 16);
 
 impl Item {
+    /// A reload of which the socket is to be told at once.
+    pub(super) fn is_urgent(&self) -> bool {
+        matches!(self, Self::Resync(resync) if resync.spread.is_zero())
+    }
+
     /// The bytes of its frames, which other sockets' items may share.
     pub(super) fn bytes(&self) -> usize {
         match self {
@@ -95,7 +101,7 @@ impl Subscription {
             }
             if let Some(held) = &self.held {
                 // Boxed: its timer would be part of every idle session.
-                Box::pin(self.given_up_or(held.until)).await;
+                Box::pin(self.hurried_or(held.until)).await;
                 continue;
             }
             tokio::select! {
@@ -124,7 +130,7 @@ impl Subscription {
             return Some(Delivery::GivenUp(why));
         }
         if let Some(held) = self.held.take() {
-            if Instant::now() < held.until {
+            if Instant::now() < held.until && !self.hurries() {
                 self.held = Some(held);
                 return None;
             }
@@ -136,11 +142,19 @@ impl Subscription {
         }
     }
 
-    async fn given_up_or(&self, until: Instant) {
+    async fn hurried_or(&self, until: Instant) {
         tokio::select! {
-            _ = self.mailbox.given_up() => {}
+            () = self.mailbox.given_up_or(|| self.hurries()) => {}
             () = sleep_until(until) => {}
         }
+    }
+
+    /// Whether a reload is not to be held back any longer.
+    fn hurries(&self) -> bool {
+        let (capacity, most) = (self.receiver.capacity(), self.receiver.max_capacity());
+        self.mailbox.urgent.load(Ordering::Relaxed) > 0
+            || self.mailbox.is_waited_for.load(Ordering::Relaxed)
+            || self.mailbox.is_nearly_full(capacity, most)
     }
 
     /// Waits until this socket may write what was delivered: at once, unless its user has very many.
@@ -169,11 +183,16 @@ impl Subscription {
     /// Nothing where its time has not come.
     fn taken(&mut self, item: Item) -> Option<Delivery> {
         let bytes = item.bytes();
+        self.mailbox
+            .urgent
+            .fetch_sub(usize::from(item.is_urgent()), Ordering::Relaxed);
         self.mailbox.in_hand.store(bytes, Ordering::Relaxed);
         self.mailbox.queued.fetch_sub(bytes, Ordering::Relaxed);
         match item {
             Item::Event(event) => Some(Delivery::Event(event)),
             Item::Resync(resync) => {
+                // Whoever waits for this socket still says so again.
+                self.mailbox.is_waited_for.store(false, Ordering::Relaxed);
                 let until = Instant::now() + resync.spread.mul_f64(rand::random());
                 self.held = Some(Box::new(Held { resync, until }));
                 self.try_next()

@@ -342,6 +342,98 @@ async fn where_there_are_many_they_are_told_to_reload_over_some_seconds_and_of_n
     }
 }
 
+/// With a socket that holds back a reload; the others have it in their queues still.
+async fn with_a_held_reload(socket_queue: usize) -> (Hub, Vec<Subscription>) {
+    let hub = hub(HubLimits {
+        connections: 0,
+        socket_queue,
+        ..LIMITS
+    });
+    let mut sockets: Vec<Subscription> = (0..8_000)
+        .map(|n| hub.register(user(n)).expect("room"))
+        .collect();
+    hub.resync_all("for a test", Pace::Spread);
+    assert!(sockets[0].try_next().is_none() && !sockets[0].is_empty());
+    (hub, sockets)
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_socket_is_given_up_for_what_comes_while_a_reload_is_held_back() {
+    const QUEUE: usize = 64;
+    let (hub, mut sockets) = with_a_held_reload(QUEUE).await;
+    let socket = &mut sockets[0];
+    let began = tokio::time::Instant::now();
+    for number in 0..QUEUE / 2 {
+        hub.publish(&[user(0)], &event(number as i64));
+    }
+    assert!(socket.try_next().is_none(), "there is room for more");
+    let told = async {
+        let told = socket.next().await;
+        assert!(matches!(told, Delivery::Resync(_)), "{told:?}");
+        assert_eq!(began.elapsed(), Duration::ZERO, "as soon as there is not");
+    };
+    let publish = async {
+        tokio::task::yield_now().await;
+        for number in QUEUE / 2..QUEUE {
+            hub.publish(&[user(0)], &event(number as i64));
+        }
+    };
+    tokio::join!(told, publish);
+    for number in 0..QUEUE {
+        assert_eq!(version(socket.try_next()), Some(number as i64));
+    }
+    assert_eq!(hub.overflows(), 0);
+}
+
+/// It would close it as too slow after two seconds.
+#[tokio::test(start_paused = true)]
+async fn for_a_catch_up_a_reload_is_not_held_back() {
+    let (hub, mut sockets) = with_a_held_reload(4).await;
+    let recipients = [user(0), user(0)];
+    for number in 0..2 {
+        hub.publish(&recipients, &event(number));
+    }
+    let socket = &mut sockets[0];
+    assert!(socket.try_next().is_none());
+    let began = tokio::time::Instant::now();
+    let reads = async {
+        let told = socket.next().await;
+        assert!(matches!(told, Delivery::Resync(_)), "{told:?}");
+        [socket.try_next(), socket.try_next()].map(version)
+    };
+    let waits = async {
+        tokio::task::yield_now().await;
+        assert!(!hub.has_room(&recipients));
+    };
+    let (versions, ()) = tokio::join!(reads, waits);
+    assert_eq!(versions, [Some(0), Some(1)]);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert!(hub.has_room(&recipients));
+    // Another time it is held back again.
+    hub.resync_all("for a test", Pace::Spread);
+    assert!(socket.try_next().is_none() && !socket.is_empty());
+}
+
+/// Who went before being told of that one would not be told again.
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_is_told_at_once_does_not_wait_behind_one_that_is_held_back() {
+    let (hub, mut sockets) = with_a_held_reload(4).await;
+    let began = tokio::time::Instant::now();
+    hub.resync_all("at once", Pace::AtOnce);
+    for socket in &mut sockets[..2] {
+        let mut reasons = Vec::new();
+        for _ in 0..2 {
+            let Delivery::Resync(resync) = socket.next().await else {
+                panic!("another reload");
+            };
+            reasons.push(resync.reason);
+        }
+        assert_eq!(reasons, ["for a test", "at once"]);
+        assert!(socket.is_empty());
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
 #[test]
 fn the_horizon_never_moves_back_and_belongs_to_its_database() {
     let hub = hub(LIMITS);

@@ -230,7 +230,7 @@ struct Connected {
     limits: Limits,
     /// Whether messages can be searched (`SEARCH_LANGUAGE`).
     search: bool,
-    /// Whether users can list and search users (`USER_DIRECTORY`).
+    /// Whether whoever opened this socket may list and search users (`USER_DIRECTORY`); with a service token, always.
     directory: bool,
 }
 

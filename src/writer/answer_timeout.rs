@@ -48,9 +48,19 @@ impl AnswerTimeout {
         self.unanswered = 0;
     }
 
+    /// Whether an answer that takes this long is not waited for where it is told which of several messages has none ([`Self::brief`]).
+    pub fn is_long(self, took: Duration) -> bool {
+        took > BRIEF.max(self.usual * TIMES)
+    }
+
     /// Takes over how long answers take in the other lane, where that is longer.
     pub fn learn(&mut self, other: Self) {
         self.usual = self.usual.max(other.usual);
+    }
+
+    /// The same of a lane that has not been in use, and so knows nothing of late.
+    pub fn learn_anew(&mut self, other: Self) {
+        self.usual = other.usual;
     }
 
     /// For a try that is to tell which of several messages has no answer.

@@ -84,6 +84,11 @@ impl Batcher {
 
     /// To the slow lane; refused where too many wait there.
     fn hold(&mut self, pending: Pending) {
+        if self.slow_lane.is_empty() {
+            self.slow_lane
+                .answer_timeout
+                .learn_anew(self.answer_timeout);
+        }
         let is_first = !self.slow_lane.holds(pending.flow());
         if let Some(pending) = self.slow_lane.push(pending) {
             self.storing.stats.refused.fetch_add(1, Ordering::Relaxed);
@@ -172,8 +177,10 @@ impl Batcher {
             && beside(&mut self.slow_lane, self.storing.database_answers()).await
         {
             let flows: HashSet<Flow> = batch.iter().map(Pending::flow).collect();
+            let messages = batch.len();
             self.divert_to_slow_lane(batch);
-            self.slow_lane.had_no_answer(&flows, self.answer_timeout);
+            self.slow_lane
+                .had_no_answer(&flows, messages, self.answer_timeout);
         } else {
             self.put_back(batch, go_on.saturating_duration_since(Instant::now()));
         }
@@ -265,122 +272,4 @@ impl Batcher {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use tokio::net::TcpListener;
-    use tokio::sync::oneshot;
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::config::Config;
-    use crate::limits::Reservation;
-    use crate::model::{ConversationId, MessageType, NewMessage, UserId};
-    use crate::store::Outgoing;
-    use crate::testing;
-    use crate::writer::{Reply, Stats};
-
-    /// Shorter than what a silent database is waited for.
-    const TIME: Duration = Duration::from_secs(1);
-
-    const LIMITS: WriterLimits = WriterLimits {
-        queue: 10,
-        batch: 1,
-        timeout: Duration::from_secs(60),
-    };
-
-    fn batcher(vars: &[(&str, &str)]) -> (Batcher, Arc<Stats>) {
-        let config = Config::from_vars(vars).unwrap();
-        let services = testing::services_of(testing::hub(1), config);
-        let stats = Arc::new(Stats::default());
-        let storing = Storing {
-            store: services.store,
-            stats: Arc::clone(&stats),
-            timeout: LIMITS.timeout,
-        };
-        (Batcher::new(storing, LIMITS, TaskTracker::new()), stats)
-    }
-
-    fn pending(conversation: u128, time: Duration, reply: Reply) -> Pending {
-        Pending {
-            outgoing: Outgoing {
-                id: Uuid::now_v7(),
-                message: NewMessage {
-                    conversation: ConversationId(Uuid::from_u128(conversation)),
-                    sender: UserId(Uuid::nil()),
-                    content: "x".to_owned(),
-                    message_type: MessageType::Text,
-                    client_message_id: None,
-                },
-            },
-            reply,
-            deadline: Instant::now() + time,
-            tries: 0,
-            sent: false,
-            suspect: false,
-            _reservation: Reservation::default(),
-        }
-    }
-
-    fn no_matter() -> Reply {
-        Box::new(|_| {})
-    }
-
-    /// Or it would overtake it.
-    #[tokio::test]
-    async fn what_comes_after_a_message_of_its_flow_that_moved_to_the_slow_lane_follows_it_there() {
-        let (mut batcher, _) = batcher(&[("DB_HOST", "127.0.0.1")]);
-        let of = |conversation| pending(conversation, TIME, no_matter());
-        for conversation in [1, 2, 1] {
-            batcher.admit(of(conversation));
-        }
-        batcher.divert_to_slow_lane(vec![of(1)]);
-        batcher.admit(of(1));
-        assert_eq!(batcher.waiting.bytes(), 1);
-        let fast = batcher.waiting.take_batch(3);
-        let flows: Vec<Flow> = fast.iter().map(Pending::flow).collect();
-        assert_eq!(flows, [of(2).flow()]);
-    }
-
-    #[tokio::test]
-    async fn a_message_that_three_batches_have_found_busy_moves_to_the_slow_lane() {
-        let (mut batcher, _) = batcher(&[("DB_HOST", "127.0.0.1")]);
-        let message = pending(1, TIME, no_matter());
-        let flow = message.flow();
-        batcher.put_back_busy(vec![message]);
-        for _ in 1..FAST_TRIES {
-            assert!(!batcher.slow_lane.holds(flow));
-            let batch = batcher.waiting.take_batch(LIMITS.batch);
-            batcher.put_back_busy(batch);
-        }
-        assert!(batcher.slow_lane.holds(flow));
-        assert!(batcher.waiting.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_late_in_the_slow_lane_is_told_so_while_a_batch_is_bisected() {
-        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = silent.local_addr().unwrap().port().to_string();
-        let vars = [("DB_HOST", "127.0.0.1"), ("DB_PORT", port.as_str())];
-        let (mut batcher, stats) = batcher(&vars);
-        let (reply, late) = oneshot::channel();
-        // Behind another one of its flow, which has its turn meanwhile.
-        batcher.hold(pending(1, LIMITS.timeout, no_matter()));
-        let answer = Box::new(move |answer: Result<_, _>| {
-            let _ = reply.send(answer.is_ok());
-        });
-        batcher.hold(pending(1, TIME, answer));
-        batcher.go_on();
-        assert_eq!(stats.held.load(Ordering::Relaxed), 2);
-
-        let batch = vec![pending(2, LIMITS.timeout, no_matter())];
-        let failure = SendFailure::Refused("something in it".to_owned());
-        let locks = batcher.lock_policy.locks(Instant::now());
-        tokio::select! {
-            biased;
-            () = batcher.repeat_or_bisect(batch, failure, locks) => panic!("the database is silent"),
-            stored = late => assert_eq!(stored, Ok(false)),
-        }
-        assert_eq!(stats.held.load(Ordering::Relaxed), 1);
-    }
-}
+mod tests;

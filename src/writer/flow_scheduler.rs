@@ -1,8 +1,9 @@
 //! What waits in the slow lane, and whose turn it is. No I/O; time is passed in.
 
 mod turn;
+mod waiting_flow;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,6 +14,7 @@ use crate::store::Locks;
 
 use turn::Kind;
 pub(super) use turn::{Done, Patience, Turn, TurnOf};
+use waiting_flow::WaitingFlow;
 
 /// How long the turn of a flow by itself waits for a lock, where it is the only one; where more flows wait, they share this time.
 /// One that is free again goes through at once.
@@ -35,8 +37,8 @@ const BETWEEN_LONG_WAITS: Duration = Duration::from_millis(750);
 const PAUSE: Duration = Duration::from_millis(25);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
-/// The same for a message that has no answer by itself, if others wait: as long as its turn takes then, so that half of the time is for
-/// the others.
+/// From a turn of a message that takes long to the next such turn, if others wait: as long as the turn took, which is this where it had
+/// no answer. So half of the time is for the others, however many messages take long.
 const SILENT_PAUSE: Duration = Duration::from_secs(4);
 
 /// What the sender of a late message is told.
@@ -56,31 +58,12 @@ pub(super) struct FlowScheduler {
     budget: MemoryBudget,
     /// Not before this moment.
     next_long_wait: Option<Instant>,
+    /// No message that takes long is tried before this moment, if others wait.
+    next_patient: Option<Instant>,
     /// No turn before this moment.
     rest: Option<Instant>,
     /// When late messages are answered next; `None` while nothing waits.
     next_sweep: Option<Instant>,
-}
-
-/// What waits of one flow.
-struct WaitingFlow {
-    /// In order.
-    queue: VecDeque<Pending>,
-    /// Taken by a turn that is not over: they stand ahead of the queue.
-    away: usize,
-    /// Not before this moment is it tried again.
-    due: Instant,
-    /// Turns in vain, since something of it was stored.
-    turns: u32,
-    /// Turns in vain since its last long wait.
-    turns_since_long_wait: u32,
-    /// It fails for another reason than its conversation's lock, and would take others with it.
-    alone: bool,
-    /// It is tried together with no more flows than this, itself included: half as many after each silence, until it has an answer. So
-    /// what takes long is found among many, in few turns.
-    together: usize,
-    /// How often in a row the first of these messages had no answer by itself. If ever, then one of them is tried at a time.
-    silences: u32,
 }
 
 impl FlowScheduler {
@@ -91,6 +74,7 @@ impl FlowScheduler {
             capacity,
             budget: waiting_budget(),
             next_long_wait: None,
+            next_patient: None,
             rest: None,
             next_sweep: None,
         }
@@ -129,25 +113,16 @@ impl FlowScheduler {
         let waiting = self
             .flows
             .entry(pending.flow())
-            .or_insert_with(|| WaitingFlow {
-                queue: VecDeque::new(),
-                away: 0,
-                due: now,
-                turns: 0,
-                turns_since_long_wait: 0,
-                alone: false,
-                together: usize::MAX,
-                silences: 0,
-            });
+            .or_insert_with(|| WaitingFlow::new(now));
         waiting.queue.push_back(pending);
         None
     }
 
-    /// A transaction with messages of these flows had no answer, though the database answers others.
-    pub fn had_no_answer(&mut self, flows: &HashSet<Flow>) {
+    /// A transaction with so many messages, of these flows, had no answer, though the database answers others.
+    pub fn had_no_answer(&mut self, flows: &HashSet<Flow>, messages: usize) {
         for flow in flows {
             if let Some(waiting) = self.flows.get_mut(flow) {
-                waiting.had_no_answer(flows.len());
+                waiting.had_no_answer(flows.len(), messages);
             }
         }
     }
@@ -162,7 +137,15 @@ impl FlowScheduler {
     }
 
     fn first_due(&self) -> Option<Instant> {
-        self.flows.values().map(|waiting| waiting.due).min()
+        let patient = self.patient_not_before();
+        let due = self.flows.values().map(|waiting| waiting.due(patient));
+        due.min()
+    }
+
+    /// When a message that takes long may be tried next, if not now.
+    fn patient_not_before(&self) -> Option<Instant> {
+        let others_wait = || self.flows.values().any(|waiting| !waiting.takes_long());
+        self.next_patient.filter(|_| others_wait())
     }
 
     /// Answers those whose time is over.
@@ -172,14 +155,9 @@ impl FlowScheduler {
         }
         let mut answered = 0;
         self.flows.retain(|_, waiting| {
-            while let Some(pending) = waiting.queue.pop_front_if(|first| first.deadline <= now) {
-                expire(pending, LATE);
-                answered += 1;
-                if std::mem::take(&mut waiting.silences) > 0 {
-                    // What is behind it may be quick.
-                    waiting.due = waiting.due.min(now);
-                }
-            }
+            let late = waiting.take_late(now);
+            answered += late.len();
+            late.into_iter().for_each(|pending| expire(pending, LATE));
             waiting.away > 0 || !waiting.queue.is_empty()
         });
         self.messages -= answered;
@@ -192,11 +170,13 @@ impl FlowScheduler {
             return None;
         }
         self.rest = None;
+        let patient = self.patient_not_before();
         let mut due: Vec<(Instant, Flow)> = self
             .flows
             .iter()
-            .filter(|(_, waiting)| waiting.away == 0 && waiting.due <= now)
-            .map(|(flow, waiting)| (waiting.due, *flow))
+            .filter(|(_, waiting)| waiting.away == 0)
+            .map(|(flow, waiting)| (waiting.due(patient), *flow))
+            .filter(|(at, _)| *at <= now)
             .collect();
         due.sort_unstable_by_key(|(at, _)| *at);
         let first = due.first()?.1;
@@ -218,7 +198,7 @@ impl FlowScheduler {
         let (mut together, mut most) = (Vec::new(), batch);
         for (_, flow) in due {
             if let Some(waiting) = self.flows.get(&flow)
-                && !waiting.alone
+                && !waiting.is_alone()
                 && together.len() < most.min(waiting.together)
             {
                 most = most.min(waiting.together);
@@ -236,7 +216,7 @@ impl FlowScheduler {
         due.iter()
             .filter_map(|(_, flow)| self.flows.get(flow).map(|waiting| (waiting, *flow)))
             // A lock is not what they wait for.
-            .filter(|(waiting, _)| waiting.silences == 0)
+            .filter(|(waiting, _)| !waiting.had_no_answer_by_itself())
             .map(|(waiting, flow)| (waiting.turns_since_long_wait, flow))
             .filter(|(turns, _)| *turns >= LONG_WAIT_AFTER)
             .max_by_key(|(turns, _)| *turns)
@@ -254,7 +234,7 @@ impl FlowScheduler {
                 Patience::After(_) if others_wait => Patience::After(1),
                 patience => patience,
             };
-            let most = if waiting.silences > 0 { 1 } else { batch };
+            let most = waiting.most_at_a_time(batch);
             while messages.len() < most
                 && bytes < MAX_BATCH_BYTES
                 && let Some(pending) = waiting.queue.pop_front()
@@ -306,13 +286,20 @@ impl FlowScheduler {
 
     /// A turn is over.
     pub fn give_back(&mut self, done: Done, now: Instant) {
-        let TurnOf { flows, kind, .. } = done.of;
+        let TurnOf {
+            flows,
+            kind,
+            patience,
+        } = done.of;
         if kind == Kind::LongWait {
             self.next_long_wait = Some(now + BETWEEN_LONG_WAITS);
         }
+        if matches!(patience, Patience::After(_)) {
+            let unanswered = done.silent.then_some(SILENT_PAUSE);
+            self.next_patient = done.took.or(unanswered).map(|took| now + took);
+        }
         let of = flows.len();
-        let others_wait = self.flows.len() > 1;
-        let (mut free_again, mut heard, mut all_in_vain) = (false, false, true);
+        let (mut free_again, mut goes_on, mut all_in_vain) = (false, false, true);
         let mut left: HashMap<Flow, usize> = HashMap::new();
         for pending in done.again.into_iter().rev() {
             let flow = pending.flow();
@@ -326,36 +313,29 @@ impl FlowScheduler {
                 continue;
             };
             let left = left.get(&flow).copied().unwrap_or_default();
-            self.messages -= waiting.away - left;
-            let in_vain = left == waiting.away;
-            all_in_vain &= in_vain;
-            waiting.away = 0;
+            let away = std::mem::take(&mut waiting.away);
+            let answered = away - left;
+            self.messages -= answered;
+            all_in_vain &= answered == 0;
             if done.silent {
-                waiting.had_no_answer(of);
+                waiting.had_no_answer(of, away);
             }
-            if !in_vain {
+            if answered > 0 {
                 free_again |= waiting.alone;
-                heard |= waiting.silences > 0;
+                goes_on |= waiting.had_no_answer_by_itself() && !done.took_long;
             }
             if waiting.queue.is_empty() {
                 self.flows.remove(&flow);
-            } else if in_vain {
+            } else if answered == 0 {
                 waiting.alone |= done.at_fault.contains(&flow);
                 waiting.turns += 1;
                 waiting.turns_since_long_wait = match kind {
                     Kind::LongWait => 0,
                     Kind::Look | Kind::Wait => waiting.turns_since_long_wait + 1,
                 };
-                waiting.due = now
-                    + match done.silent && waiting.silences > 0 && others_wait {
-                        true => SILENT_PAUSE,
-                        false => (PAUSE * waiting.turns).min(MAX_PAUSE),
-                    };
+                waiting.due = now + (PAUSE * waiting.turns).min(MAX_PAUSE);
             } else {
-                waiting.turns = 0;
-                waiting.turns_since_long_wait = 0;
-                waiting.due = now;
-                waiting.answered();
+                waiting.answered(answered, done.took_long, now);
             }
         }
         if let Some(took) = done.took
@@ -365,41 +345,20 @@ impl FlowScheduler {
             // Of thousands of flows some are always due: half of the time is enough for asking in vain.
             self.rest = Some(now + took);
         }
-        if free_again {
-            // What kept it may have kept the others: one look tells, and takes out again what is at fault. But what takes long does so
-            // whatever becomes of those that fail.
-            for waiting in self.flows.values_mut() {
-                if heard {
-                    waiting.answered();
-                }
-                waiting.alone &= waiting.silences > 0;
+        if free_again || goes_on {
+            self.try_together_again(goes_on, now);
+        }
+    }
+
+    /// What kept one that had to be tried alone may have kept the others: one look tells, and takes out again what is at fault. But what
+    /// takes long does so whatever becomes of those that fail, and of what is ahead of others that take long; unless one that had no
+    /// answer by itself has a quick one (`goes_on`): then it was the database that took long.
+    fn try_together_again(&mut self, goes_on: bool, now: Instant) {
+        for waiting in self.flows.values_mut() {
+            waiting.alone = false;
+            if goes_on {
+                waiting.is_not_known_to_take_long(now);
             }
-        }
-    }
-}
-
-impl WaitingFlow {
-    /// In a transaction with messages of so many flows.
-    fn had_no_answer(&mut self, flows: usize) {
-        self.together = self.together.min(flows / 2).max(1);
-        if flows == 1 {
-            self.alone = true;
-            self.silences += 1;
-        }
-    }
-
-    /// Or another one was, that had failed like this one.
-    fn answered(&mut self) {
-        self.alone = false;
-        self.together = usize::MAX;
-        self.silences = 0;
-    }
-
-    fn patience(&self) -> Patience {
-        match self.silences {
-            0 if self.together < usize::MAX => Patience::Brief,
-            0 => Patience::Usual,
-            silences => Patience::After(silences),
         }
     }
 }

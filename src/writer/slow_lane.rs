@@ -25,7 +25,8 @@ pub(super) struct SlowLane {
     limits: WriterLimits,
     tasks: TaskTracker,
     scheduler: FlowScheduler,
-    answer_timeout: AnswerTimeout,
+    /// While nothing is here it may be of long ago.
+    pub answer_timeout: AnswerTimeout,
     /// The turn under way.
     turn: Option<JoinHandle<Done>>,
 }
@@ -56,11 +57,11 @@ impl SlowLane {
         self.scheduler.push(pending, Instant::now())
     }
 
-    /// A batch of these flows, which are here now, had no answer, though the database answers. Answers take as long there as `learnt`
-    /// says.
-    pub fn had_no_answer(&mut self, flows: &HashSet<Flow>, learnt: AnswerTimeout) {
+    /// A batch of so many messages, of these flows, which are here now, had no answer, though the database answers. Answers take as long
+    /// there as `learnt` says.
+    pub fn had_no_answer(&mut self, flows: &HashSet<Flow>, messages: usize, learnt: AnswerTimeout) {
         self.answer_timeout.learn(learnt);
-        self.scheduler.had_no_answer(flows);
+        self.scheduler.had_no_answer(flows, messages);
     }
 
     /// Resolves when [`SlowLane::go_on`] has something to do. What it has heard of by then is not lost where it is dropped before.
@@ -123,6 +124,7 @@ impl SlowLane {
 async fn have_turn(storing: &Storing, turn: Turn, answer_timeout: AnswerTimeout) -> Done {
     let is_of_one_flow = turn.is_of_one_flow();
     let (mut batch, locks, of) = turn.into_parts();
+    let usual = answer_timeout;
     let answer_timeout = match of.patience {
         Patience::Usual => answer_timeout,
         Patience::Brief => answer_timeout.brief(),
@@ -138,7 +140,8 @@ async fn have_turn(storing: &Storing, turn: Turn, answer_timeout: AnswerTimeout)
             storing.retries();
             took = None;
             silent = matches!(failure, SendFailure::Silent(_)) && storing.database_answers().await;
-            log_silence(&batch, &failure, silent && is_of_one_flow);
+            let by_itself = silent && is_of_one_flow && batch.len() == 1;
+            log_silence(&batch, &failure, by_itself);
             batch
         }
         Err(SendFailure::Locked(_)) if is_of_one_flow => batch,
@@ -157,6 +160,7 @@ async fn have_turn(storing: &Storing, turn: Turn, answer_timeout: AnswerTimeout)
         again,
         at_fault,
         took,
+        took_long: took.is_some_and(|took| usual.is_long(took)),
         silent,
         of,
     }

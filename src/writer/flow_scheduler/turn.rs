@@ -31,6 +31,8 @@ pub(in crate::writer) struct Done {
     pub at_fault: HashSet<Flow>,
     /// How long its first transaction took; `None`: there was no answer.
     pub took: Option<Duration>,
+    /// That is longer than others take.
+    pub took_long: bool,
     /// There was no answer in time, though the database answers others.
     pub silent: bool,
     pub of: TurnOf,

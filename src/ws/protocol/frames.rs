@@ -64,7 +64,7 @@ pub struct Connected<'a> {
     pub limits: Limits,
     /// Whether messages can be searched.
     pub search: bool,
-    /// Whether users can list users.
+    /// Whether the socket's caller may list users.
     pub directory: bool,
 }
 

@@ -64,7 +64,7 @@ where
                 typing_seconds: config.timeouts.typing.as_secs(),
             },
             search: config.search_language.is_some(),
-            directory: config.lists_users_to_users,
+            directory: self.caller.lists_users(config.lists_users_to_users),
         });
         self.feed(connected).await?;
         match resume {

@@ -38,6 +38,8 @@ async fn with_the_directory_off_users_list_nobody_and_services_everybody() {
     for (replica, is_on) in [(&off, false), (&on, true)] {
         let socket = Socket::connect_by(replica, ALICE, &alice).await;
         assert_eq!(socket.connected["data"]["directory"], is_on);
+        let served = Socket::connect_by(replica, ALICE, SERVICE_TOKEN).await;
+        assert_eq!(served.connected["data"]["directory"], true);
     }
 }
 

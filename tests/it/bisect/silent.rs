@@ -29,13 +29,18 @@ async fn is_over(database: &Database) {
 }
 
 /// The database is at this message when this returns.
-async fn begin(replica: &Replica, conversation: uuid::Uuid, content: &str) -> JoinHandle<Reply> {
+async fn begin(
+    replica: &Replica,
+    conversation: uuid::Uuid,
+    sender: uuid::Uuid,
+    content: &str,
+) -> JoinHandle<Reply> {
     let api = replica.api();
     let batches = "pgchat_writer_batches_total";
     let (before, content) = (api.metric(batches).await, content.to_owned());
     let sent = tokio::spawn(async move {
         let id = format!("the id of {content}");
-        api.send_once(conversation, ALICE, &content, &id).await
+        api.send_once(conversation, sender, &content, &id).await
     });
     until_metric_above(replica, batches, before).await;
     sent
@@ -52,7 +57,7 @@ async fn a_message_whose_store_takes_long_waits_alone_and_is_answered_in_its_tim
     let with_boris = database.conversation(ALICE, BORIS).await;
     let free = database.conversation(CARLA, DAVID).await;
     let started = Instant::now();
-    let slow = begin(&replica, with_boris, "slow").await;
+    let slow = begin(&replica, with_boris, ALICE, "slow").await;
     for number in 0..20 {
         api.send(free, CARLA, &number.to_string()).await;
     }
@@ -88,7 +93,7 @@ async fn what_comes_with_messages_whose_store_takes_long_is_stored_once_and_in_o
         database.conversation(ALICE, CARLA).await,
     ];
     // What comes while the database is at it is one batch, or two.
-    let slow = begin(&replica, first, "slow too").await;
+    let slow = begin(&replica, first, ALICE, "slow too").await;
     let mut alice = Socket::connect(&replica, ALICE).await;
     let mut requests = Vec::new();
     for (conversation, content) in [
@@ -166,4 +171,54 @@ async fn a_database_that_takes_long_for_everything_stores_each_once_and_in_order
     let all = EACH * i64::try_from(senders.len()).expect("a number");
     assert_eq!(database.count("messages").await, all);
     assert!(api.metric("pgchat_writer_retries_total").await >= TRIES - 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quick_messages_ahead_of_one_that_takes_long_do_not_wait_for_it() {
+    const QUICK: i64 = 20;
+    let database = Database::fresh().await;
+    takes_long_for(&database, "slow").await;
+    database
+        .execute_as_owner("insert into host_slow values ('first')")
+        .await;
+    let settings = [("WRITE_TIMEOUT_SECONDS", "20")];
+    let replica = Replica::start(&database, &settings).await;
+    let elsewhere = database.conversation(CARLA, DAVID).await;
+    let with_boris = database.conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    // What comes while the database is at it is one batch.
+    let first = begin(&replica, elsewhere, CARLA, "first").await;
+    let mut requests = Vec::new();
+    for number in 0..QUICK {
+        let data = message(with_boris, &number.to_string());
+        requests.push(alice.request("send_message", data).await);
+    }
+    let slow = message(with_boris, "slow");
+    let slow = alice.request("send_message", slow).await;
+    let behind = message(with_boris, "behind it");
+    let behind = alice.request("send_message", behind).await;
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    let ahead_of_the_last = (QUICK + 1) as f64;
+    until_metric_above(&replica, "pgchat_writer_queue_depth", ahead_of_the_last).await;
+    database
+        .execute_as_owner("delete from host_slow where contents = 'first'")
+        .await;
+    first.await.expect("an answer").ok(201);
+
+    // One at a time, with a silence between them, half of them would be too late.
+    for (request, seq) in requests.iter().zip(1..) {
+        let answer = alice.answer(request).await;
+        assert_eq!(answer["data"]["message"]["seq"], seq, "{answer}");
+    }
+    assert_eq!(
+        database.count("messages where content = 'slow'").await,
+        0,
+        "they waited for it"
+    );
+    is_over(&database).await;
+    for (request, seq) in [(slow, QUICK + 1), (behind, QUICK + 2)] {
+        let answer = alice.answer(&request).await;
+        assert_eq!(answer["data"]["message"]["seq"], seq, "{answer}");
+    }
+    assert_eq!(database.count("messages").await, QUICK + 3);
 }

@@ -101,3 +101,42 @@ async fn sockets_leave_over_a_third_of_what_the_delay_leaves_of_the_grace() {
         assert!(crowd > Some(spread / 20), "half of them within {crowd:?}");
     }
 }
+
+/// Its cursor is from before, so at another replica it is told to reload.
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_leaves_before_its_turn_to_reload_is_told_nothing_from_behind_it() {
+    const CLIENTS: usize = 16;
+    let stage = Stage::calm();
+    let hub = &stage.services.hub;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let (mut client, session) = stage.connect(64 * 1024).await;
+        next(&mut client).await.unwrap();
+        clients.push((client, session));
+    }
+    // So many that most are told after all have left.
+    let others: Vec<_> = (2..10_000)
+        .map(|n| hub.register(UserId(Uuid::from_u128(n))).unwrap())
+        .collect();
+    hub.resync_all("another database", crate::hub::Pace::Spread);
+    stage.publish(1, 0);
+    stage.services.lifecycle.closing.cancel();
+    let ends = clients.into_iter().map(|(mut client, session)| async move {
+        let mut told = Vec::new();
+        let code = loop {
+            match next(&mut client).await {
+                Ok(frame) => told.push(frame["type"].as_str().unwrap().to_owned()),
+                Err(code) => break code,
+            }
+        };
+        session.await.unwrap();
+        (told, code)
+    });
+    for (told, code) in join_all(ends).await {
+        assert_eq!(code, 1012);
+        let reloads = told.len() > 1;
+        let all = ["resync_required", "chat_message", "server_closing"];
+        assert_eq!(told, all[if reloads { 0 } else { 2 }..]);
+    }
+    drop(others);
+}

@@ -1,0 +1,119 @@
+//! Whose turn it is, of what is locked or fails.
+
+use super::*;
+
+#[test]
+fn one_flow_waits_for_its_lock_and_for_long_after_some_turns_in_vain() {
+    let mut lane = Lane::new(100);
+    let sent: Vec<_> = (0..3).map(|_| lane.push(1)).collect();
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        let turn = lane.next_turn();
+        assert_eq!(numbers(&turn), sent);
+        let Locks::Wait(wait) = turn.locks else {
+            panic!("{:?}", turn.locks);
+        };
+        waits.push(wait);
+        lane.end(turn, &[]);
+    }
+    assert_eq!(waits.iter().filter(|wait| **wait == LONG_WAIT).count(), 1);
+    assert_eq!(waits[3], LONG_WAIT, "{waits:?}");
+    let turn = lane.next_turn();
+    lane.end(turn, &[1]);
+    lane.assert_empty();
+    assert_eq!(lane.answered(), sent);
+}
+
+#[test]
+fn of_many_flows_one_message_each_is_looked_at_together() {
+    let mut lane = Lane::new(100);
+    for conversation in [1, 1, 2, 3, 3] {
+        lane.push(conversation);
+    }
+    let turn = lane.turn().expect("a turn");
+    assert_eq!(turn.messages.len(), 3);
+    assert!(matches!(turn.locks, Locks::Skip { wait } if wait == LEAST_WAIT));
+    assert!(lane.turn().is_none(), "all are on their way");
+    lane.end(turn, &[3]);
+    // What is free goes on at once, with all that it has.
+    let turn = lane.turn().expect("a turn");
+    assert_eq!(numbers(&turn), [4]);
+    lane.end(turn, &[3]);
+    assert!(lane.turn().is_none(), "the others pause");
+    assert_eq!(lane.scheduler.len(), 3);
+}
+
+#[test]
+fn after_a_look_in_vain_the_lane_rests_for_as_long_as_it_took() {
+    const MANY: u128 = 3 * BATCH as u128;
+    let mut lane = Lane::new(100);
+    lane.took = Duration::from_millis(40);
+    for conversation in 0..MANY {
+        lane.push(conversation);
+    }
+    let first = lane.turn().expect("a look");
+    let seen: Vec<u128> = first.messages.iter().map(conversation).collect();
+    lane.end(first, &[]);
+    let moment = Duration::from_millis(1);
+    lane.now += lane.took - moment;
+    assert!(lane.turn().is_none(), "half of the time is for others");
+    lane.now += moment;
+    let second = lane.turn().expect("a look at the next ones");
+    let others: Vec<u128> = second.messages.iter().map(conversation).collect();
+    assert!(others.iter().all(|other| !seen.contains(other)));
+    lane.end(second, &others[..1]);
+    assert!(lane.turn().is_some(), "what is free again goes on at once");
+}
+
+#[test]
+fn who_is_at_fault_is_tried_alone_until_something_of_it_is_stored() {
+    let mut lane = Lane::new(100);
+    for conversation in [1, 2, 3] {
+        lane.push(conversation);
+    }
+    let (messages, _, of) = lane.next_turn().into_parts();
+    let at_fault = messages
+        .iter()
+        .filter(|pending| conversation(pending) == 2)
+        .map(Pending::flow)
+        .collect();
+    let done = Done {
+        again: messages,
+        at_fault,
+        took: Some(lane.took),
+        took_long: false,
+        silent: false,
+        of,
+    };
+    lane.scheduler.give_back(done, lane.now);
+    for _ in 0..10 {
+        let turn = lane.next_turn();
+        let conversations: Vec<_> = turn.messages.iter().map(conversation).collect();
+        let alone = conversations == [2];
+        assert!(alone || !conversations.contains(&2), "{conversations:?}");
+        lane.end(turn, &[]);
+    }
+}
+
+#[test]
+fn when_one_that_was_at_fault_goes_through_the_others_are_looked_at_together() {
+    let mut lane = Lane::new(100);
+    for conversation in [1, 2, 3] {
+        lane.push(conversation);
+    }
+    let (messages, _, of) = lane.next_turn().into_parts();
+    let done = Done {
+        at_fault: messages.iter().map(Pending::flow).collect(),
+        again: messages,
+        took: Some(lane.took),
+        took_long: false,
+        silent: false,
+        of,
+    };
+    lane.scheduler.give_back(done, lane.now);
+    let turn = lane.next_turn();
+    assert_eq!(turn.messages.len(), 1);
+    let free = conversation(&turn.messages[0]);
+    lane.end(turn, &[free]);
+    assert_eq!(lane.next_turn().messages.len(), 2);
+}
