@@ -1,4 +1,5 @@
-//! Imports run one way (ARCHITECTURE.md, "Code map"): no module of `src/` needs one that needs it.
+//! Imports run one way (ARCHITECTURE.md, "Code map"): no module of `src/` needs one that needs it. And statements are given to the
+//! database in few places.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,6 +32,64 @@ fn modules_that_need_each_other_by_way_of_a_third_are_found() {
     let text = "use crate::{a, b::{c, d}, e};\n// crate::f\nfn g() -> crate::h::I {}\n\
                 #[cfg(test)]\nmod tests {\n    use crate::j;\n}\n";
     assert_eq!(named_in(text), of(&["a", "b", "e", "h"]));
+}
+
+/// All other SQL is below `sql/`, or in the store.
+#[test]
+fn only_the_store_and_three_more_places_give_the_database_statements() {
+    const PLACES: [&str; 4] = [
+        "src/store",
+        "src/embedded",
+        // A start that migrates, and the demo data.
+        "src/app/database.rs",
+        // The session that listens.
+        "src/listener/reader.rs",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = BTreeSet::new();
+    with_statements_below(root, "src", &mut found);
+    let (there, elsewhere): (Vec<_>, Vec<_>) = found
+        .iter()
+        .partition(|file| PLACES.iter().any(|place| file.starts_with(place)));
+    assert!(there.len() > 5, "{there:?}");
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+    for place in PLACES {
+        assert!(there.iter().any(|file| file.starts_with(place)), "{place}");
+    }
+}
+
+/// The files below a directory that call what gives a statement to a client of tokio-postgres.
+fn with_statements_below(root: &Path, directory: &str, found: &mut BTreeSet<String>) {
+    const CALLS: [&str; 10] = [
+        ".batch_execute(",
+        ".simple_query(",
+        ".query(",
+        ".query_one(",
+        ".query_opt(",
+        ".query_raw(",
+        ".execute(",
+        ".execute_raw(",
+        ".copy_in(",
+        ".copy_out(",
+    ];
+    for entry in fs::read_dir(root.join(directory)).expect("a directory") {
+        let name = entry.expect("an entry").file_name();
+        let path = format!("{directory}/{}", name.to_str().expect("a name in UTF-8"));
+        if root.join(&path).is_dir() {
+            with_statements_below(root, &path, found);
+            continue;
+        }
+        let text = fs::read_to_string(root.join(&path)).expect("a source file");
+        if code(&text).any(|line| CALLS.iter().any(|call| line.contains(call))) {
+            found.insert(path);
+        }
+    }
+}
+
+/// Without comments.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
 }
 
 /// Without those that need none of the others: what is left needs each other, or one that does.
@@ -91,11 +150,7 @@ fn named_in(text: &str) -> BTreeSet<String> {
     let (text, _) = text
         .split_once("#[cfg(test)]\nmod tests {")
         .unwrap_or((text, ""));
-    let code: String = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .flat_map(|line| [line, "\n"])
-        .collect();
+    let code: String = code(text).flat_map(|line| [line, "\n"]).collect();
     code.split("crate::")
         .skip(1)
         .flat_map(first_names)
