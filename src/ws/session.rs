@@ -225,7 +225,7 @@ where
             Input::Closing => self.plan_to_leave(timer),
         }
         if self.leaving() && self.nothing_in_flight() {
-            return Err(self.take_leave().await);
+            return Err(Box::pin(self.take_leave()).await);
         }
         self.flush().await
     }
@@ -287,7 +287,7 @@ where
         if let Some(at) = self.leave_at
             && now >= at + ANSWER_PATIENCE
         {
-            return Err(self.take_leave().await);
+            return Err(Box::pin(self.take_leave()).await);
         }
         self.set(timer);
         Ok(())

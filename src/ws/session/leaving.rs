@@ -33,6 +33,12 @@ where
     }
 
     pub(super) async fn take_leave(&mut self) -> CloseReason {
+        // What waits goes first, not only to spare its client a replay: a reload may be there of which its cursor would not tell.
+        if let Some(delivery) = self.subscription.try_next()
+            && let Err(reason) = self.deliver(delivery).await
+        {
+            return reason;
+        }
         let frame = self
             .frames()
             .server_closing(rand::random_range(RECONNECT_MS));
