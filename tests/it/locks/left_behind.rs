@@ -121,7 +121,10 @@ async fn an_edit_whose_time_passed_while_its_replica_stood_still_does_not_undo_a
     here.thaw();
     let answer = alice.answer(&request).await;
     assert_eq!(answer["type"], "error", "{answer}");
-    let two = format!("messages where id = '{}' and content = 'two'", scene.message);
+    let two = format!(
+        "messages where id = '{}' and content = 'two'",
+        scene.message
+    );
     assert_eq!(database.count(&two).await, 1, "the first one was made");
 }
 
