@@ -115,7 +115,7 @@ declare
        and c.relname in ('chat_schema_history', 'conversations', 'messages'));
   tables constant name[] := array[
     'conversations', 'messages', 'chat_adoption', 'chat_attendance', 'chat_conversation_tombstones', 'chat_incarnation', 'chat_presence',
-    'chat_purged', 'chat_replicas', 'chat_rolls', 'chat_schema_history', 'chat_tickets', 'chat_tombstones', 'chat_users_link'];
+    'chat_purged', 'chat_replicas', 'chat_rolls', 'chat_schema_history', 'chat_tickets', 'chat_timeline', 'chat_tombstones', 'chat_users_link'];
   types constant name[] := array['chat_change', 'chat_message_type', 'chat_row_now'];
   routines constant name[] := array[
     'chat_active_at', 'chat_active_users', 'chat_activity_lag', 'chat_are_participants', 'chat_call_roll', 'chat_change_type',
@@ -132,12 +132,12 @@ declare
     'chat_notify_typing', 'chat_open_conversation', 'chat_open_roll', 'chat_outer_batch', 'chat_own_xid', 'chat_participants',
     'chat_payload_head', 'chat_presence_of', 'chat_publish', 'chat_publish_items', 'chat_publish_outer', 'chat_purge',
     'chat_purge_all', 'chat_purged_since', 'chat_read_back', 'chat_read_back_conversations', 'chat_read_json',
-    'chat_redeem_ticket', 'chat_refer_to_users', 'chat_relink_users', 'chat_replica_lock_class', 'chat_replica_lock_key', 'chat_replicas_after_delete',
+    'chat_redeem_ticket', 'chat_refer_to_users', 'chat_relink_users', 'chat_renew_identity', 'chat_replica_lock_class', 'chat_replica_lock_key', 'chat_replicas_after_delete',
     'chat_require_commit', 'chat_require_flush', 'chat_resync_json', 'chat_schema', 'chat_schema_versions', 'chat_search', 'chat_search_any', 'chat_search_day',
     'chat_search_index', 'chat_search_index_ddl', 'chat_search_indexes', 'chat_search_is_ready', 'chat_search_keys',
     'chat_search_languages', 'chat_search_matches', 'chat_search_part', 'chat_search_portion', 'chat_search_query', 'chat_search_scope', 'chat_search_seed',
-    'chat_search_snippet', 'chat_search_text', 'chat_search_tidy', 'chat_search_walk', 'chat_search_words', 'chat_seen_seq', 'chat_send_message', 'chat_send_messages', 'chat_share_unread',
-    'chat_snapshot', 'chat_store_message', 'chat_summary_json', 'chat_sweep_replicas', 'chat_sweep_tickets', 'chat_told',
+    'chat_search_snippet', 'chat_search_text', 'chat_search_tidy', 'chat_search_walk', 'chat_search_words', 'chat_seen_seq', 'chat_send_message', 'chat_send_messages', 'chat_settle_identity', 'chat_share_unread',
+    'chat_snapshot', 'chat_store_message', 'chat_summary_json', 'chat_sweep_replicas', 'chat_sweep_tickets', 'chat_timeline_now', 'chat_told',
     'chat_try_replica', 'chat_try_users', 'chat_unread_count', 'chat_user_json', 'chat_user_summary_json', 'chat_users',
     'chat_users_columns', 'chat_users_on_roll', 'chat_users_plan', 'chat_users_table', 'chat_uuid_v7', 'chat_was_referred', 'chat_why_unchanged'];
   item record;

@@ -16,7 +16,7 @@ impl Horizon {
     }
 }
 
-/// The cluster, database, timeline and table of messages that horizons belong to.
+/// The cluster, database, timeline and table of messages that horizons belong to, with what was drawn by lot for that timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity(pub Arc<str>);
 
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn a_cursor_survives_its_encoding() {
         let cursor = Cursor {
-            identity: Identity("ffffffffffffffff-ffffffff-ffffffff-ffffffff".into()),
+            identity: Identity("ffffffffffffffff-ffffffff-ffffffff-ffffffff-ffffffff".into()),
             horizon: Horizon(u64::MAX),
         };
         assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor));

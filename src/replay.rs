@@ -69,7 +69,7 @@ pub struct Missed {
     pub unsent: Unsent,
     rows: HashMap<Subject, i64>,
     /// What had ended when it was read, and so is told with it, or not at all: no read mark or reload of it behind what came of it since, and no
-    /// row that the client has seen. Not after a crash, which gives numbers out again.
+    /// row that the client has seen. Not after a crash, which gives numbers out again, as it does the revisions of `rows`.
     snapshot: Snapshot,
     incarnation: Option<Incarnation>,
     /// The client's own horizon: it has seen everything below, perhaps on another replica, while this one's
@@ -266,14 +266,15 @@ impl Missed {
         if event.xid < self.seen_below.0 {
             return Repeat::Sent;
         }
-        let is_before_replay =
-            |xid| self.snapshot.includes(xid) && incarnation() == self.incarnation;
+        let has_crashed_since = || incarnation() != self.incarnation;
+        let is_before_replay = |xid| self.snapshot.includes(xid) && !has_crashed_since();
         let was_there = |xid| xid < self.seen_below.0 || is_before_replay(xid);
         let created = event.as_update.as_ref().and_then(|update| update.created);
         match event.subject {
             subject @ (Subject::Row(_) | Subject::Conversation { .. }) => {
                 match self.rows.get(&subject) {
-                    Some(sent) if *sent >= event.version => Repeat::Sent,
+                    // A crash may have taken back what was sent, and given its revision to this.
+                    Some(sent) if *sent >= event.version && !has_crashed_since() => Repeat::Sent,
                     Some(_) => Repeat::Later,
                     // Its transaction had ended when the replay read, which would have told of the row had the client not seen it.
                     None if is_before_replay(event.xid) => Repeat::Sent,

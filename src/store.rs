@@ -26,6 +26,7 @@ mod sending;
 mod shares;
 mod statements;
 mod tickets;
+mod timelines;
 mod tls;
 mod triggers;
 mod user_lookups;

@@ -417,9 +417,27 @@ begin
 end
 $$;
 
--- The database that transaction numbers belong to: cluster, database, timeline (a restore or a failover starts another one), and the
--- table of messages, which is another one where a dump was restored in its place; what writes the same one anew (vacuum full) leaves its
--- number. Fails on a standby, as it should.
+-- On which timeline an id of this database was drawn last. PostgreSQL gives a timeline the lowest number above those that it knows of: two
+-- standbys of one primary, or two recoveries from one backup, may begin timelines of the same number. The ids tell them apart.
+create table chat_timeline (
+  only_row boolean primary key default true check (only_row),
+  timeline text not null,
+  id uuid not null
+);
+
+-- The number of the timeline that is written to: a restore or a failover begins another one. Fails on a standby.
+create function chat_timeline_now() returns text
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+  return ltrim(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), '0');
+end
+$$;
+
+-- The database that transaction numbers belong to: cluster, database, timeline, the table of messages, which is another one where a dump was
+-- restored in its place (what writes the same one anew, vacuum full, leaves its number), and what was drawn by lot for all of that. Fails on a
+-- standby, as it should.
 create function chat_identity() returns text
 language plpgsql volatile
 security definer
@@ -428,8 +446,46 @@ as $$
 begin
   return (select to_hex((select system_identifier from pg_control_system())) || '-'
          || to_hex((select oid::bigint from pg_database where datname = current_database())) || '-'
-         || ltrim(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), '0') || '-'
-         || to_hex(to_regclass('messages')::oid::bigint));
+         || chat_timeline_now() || '-'
+         || to_hex(to_regclass('messages')::oid::bigint) || '-'
+         || coalesce((select left(t.id::text, 8) from chat_timeline t limit 1), '0'));
+end
+$$;
+
+-- The same for a replica that begins to listen: first draws an id where there is none of this timeline. All cursors are made from what this
+-- says. Of several at once one draws, and the others take what it has drawn.
+-- No standby is waited for: promoted, it would be on another timeline, and whoever has just been promoted may have none yet.
+-- Lock: the one row, until the transaction ends, where an id is drawn.
+create function chat_settle_identity() returns text
+language plpgsql volatile
+security definer
+set search_path from current
+as $$
+#variable_conflict use_variable
+declare
+  here constant text := chat_timeline_now();
+begin
+  if not exists (select from chat_timeline t where t.timeline = here) then
+    perform set_config('synchronous_commit', 'local', true);
+    insert into chat_timeline as t (timeline, id) values (here, gen_random_uuid())
+        on conflict (only_row) do update set timeline = excluded.timeline, id = excluded.id where t.timeline <> excluded.timeline;
+  end if;
+  return chat_identity();
+end
+$$;
+
+-- For whoever has put the database back to an earlier moment by a way that begins no timeline: from now on no cursor from before is taken
+-- any more, and all clients reload. Of a database that nothing has happened to it costs that.
+-- Lock: the one row, until the transaction ends.
+create function chat_renew_identity() returns text
+language plpgsql volatile
+security definer
+set search_path from current
+as $$
+begin
+  insert into chat_timeline as t (timeline, id) values (chat_timeline_now(), gen_random_uuid())
+      on conflict (only_row) do update set timeline = excluded.timeline, id = excluded.id;
+  return chat_identity();
 end
 $$;
 

@@ -79,7 +79,7 @@ impl Database {
         };
         let connector = Connector::new(&database).map_err(StartError::because)?;
         let direct = match &config.listen_database {
-            Some(listen) => Connector::new(listen).map_err(StartError::because)?,
+            Some(listen) => connector.beside(listen).map_err(StartError::because)?,
             None => connector.clone(),
         };
         let owner = match &owner {

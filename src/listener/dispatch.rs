@@ -122,7 +122,10 @@ impl Dispatcher {
         let cursor = position.encode();
         let fetched = self.fetch_missing(&payload).await?;
         for event in &payload.events {
-            self.deliver(&payload, event, &fetched, &cursor);
+            match event.message.and_then(|id| fetched.get(&id)) {
+                Some(None) if event.data.is_none() => self.have_reload(&payload, event, &cursor),
+                _ => self.deliver(&payload, event, &fetched, &cursor),
+            }
         }
         self.hear(&payload);
         if !payload.events.is_empty() || !payload.typing.is_empty() {
@@ -166,7 +169,7 @@ impl Dispatcher {
         &mut self,
         payload: &Payload<'_>,
         event: &PayloadEvent<'_>,
-        fetched: &HashMap<Uuid, RowBack>,
+        fetched: &HashMap<Uuid, Option<RowBack>>,
         cursor: &str,
     ) {
         let told = match (event.data, event.message.or(event.conversation)) {
@@ -186,10 +189,10 @@ impl Dispatcher {
                 }
             },
             (None, Some(id)) => match fetched.get(&id) {
-                Some(row) if told::is_about(event, row) => {
+                Some(Some(row)) if told::is_about(event, row) => {
                     Told::of_row_now(row, event, payload.xid)
                 }
-                // Told already, or gone meanwhile, or gone and made anew, perhaps for others: an event of its own will say so.
+                // Told already, or gone and made anew, perhaps for others, or a conversation that is gone: an event of its own will say so.
                 _ => return,
             },
             (None, None) => return,
@@ -207,6 +210,19 @@ impl Dispatcher {
         );
         if event.event_type == FrameType::ChatMessage.name() {
             self.end_typing(event.user, &event.recipients, payload.at);
+        }
+    }
+
+    /// Of a message that was asked for there is nothing left, not even a tombstone: it was removed for its age, of which no event tells. What
+    /// it had become is not known any more, and both who have it reload, as they would coming back. (Nor is it known of a conversation that was
+    /// deleted outright, for which both reload anyway.)
+    fn have_reload(&mut self, payload: &Payload<'_>, event: &PayloadEvent<'_>, cursor: &str) {
+        for user in event.recipients {
+            let told = Told::of_lost(user, payload.xid);
+            if !self.was_told(told.subject, told.version) {
+                let event = told.into_event(user, payload.at, cursor);
+                self.hand_over(&[user, user], event);
+            }
         }
     }
 
@@ -229,12 +245,12 @@ impl Dispatcher {
         }
     }
 
-    /// Reads back the rows that did not fit into the payload, as they are now, which may be later than the event. Rows that a catch-up has told
-    /// already are left out: a later state of them would be told as if the event itself were news.
+    /// Reads back the rows that did not fit into the payload, as they are now, which may be later than the event; `None` where nothing is left of
+    /// a message. Rows that a catch-up has told already are left out: a later state of them would be told as if the event itself were news.
     async fn fetch_missing(
         &mut self,
         payload: &Payload<'_>,
-    ) -> Result<HashMap<Uuid, RowBack>, Error> {
+    ) -> Result<HashMap<Uuid, Option<RowBack>>, Error> {
         let missing = || payload.events.iter().filter(|event| event.data.is_none());
         let messages: Vec<Uuid> = missing()
             .filter_map(|event| event.message.map(|id| (id, event.revision)))
@@ -242,7 +258,7 @@ impl Dispatcher {
             .map(|(id, _)| id)
             .collect();
         let conversations: Vec<Uuid> = missing().filter_map(|event| event.conversation).collect();
-        let mut fetched = HashMap::new();
+        let mut fetched: HashMap<_, _> = messages.iter().map(|id| (*id, None)).collect();
         for (what, ids) in [
             (ReadBack::Messages, messages),
             (ReadBack::Conversations, conversations),
@@ -254,7 +270,7 @@ impl Dispatcher {
             if rows.iter().any(|row| row.xid != Some(payload.xid)) {
                 self.unflushed.read(self.beats.coming());
             }
-            fetched.extend(rows.into_iter().map(|row| (row.id, row)));
+            fetched.extend(rows.into_iter().map(|row| (row.id, Some(row))));
         }
         Ok(fetched)
     }

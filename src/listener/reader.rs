@@ -138,7 +138,7 @@ async fn set_up(client: &Client, config: &ListenerConfig) -> Result<Found, Strin
         .map_err(failed)?;
     let row = client
         .query_one(
-            &format!("select {schema}.chat_identity(), {schema}.chat_incarnation()"),
+            &format!("select {schema}.chat_settle_identity(), {schema}.chat_incarnation()"),
             &[],
         )
         .await

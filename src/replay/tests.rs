@@ -56,7 +56,7 @@ fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_
 fn what_was_replayed_is_told_from_what_is_new_until_an_event_says_that_no_repeat_can_come() {
     let row = Uuid::from_u128(1);
     let missed = Missed::of_row(row, 2, 130);
-    let repeat = |version, horizon| {
+    let repeat_in = |version, horizon, incarnation| {
         let event = Event {
             subject: Subject::Row(row),
             version,
@@ -69,10 +69,14 @@ fn what_was_replayed_is_told_from_what_is_new_until_an_event_says_that_no_repeat
         };
         match missed.is_over_at(event.horizon) {
             true => None,
-            false => Some(missed.repeat(&event, || None)),
+            false => Some(missed.repeat(&event, || incarnation)),
         }
     };
+    let repeat = |version, horizon| repeat_in(version, horizon, None);
     assert_eq!(repeat(2, 130), Some(Repeat::Sent));
+    // A crash may have given the revision to something else.
+    let crashed = Some(Incarnation(Uuid::from_u128(1)));
+    assert_eq!(repeat_in(2, 130, crashed), Some(Repeat::Later));
     assert_eq!(repeat(3, 130), Some(Repeat::Later));
     assert_eq!(repeat(2, 131), None);
 }

@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Way;
 use super::describe::{Obstacle, describe};
 use super::hosts::Hosts;
+use super::timelines::Timelines;
 use super::tls::{self, Tls};
 use crate::config::DatabaseConfig;
 use crate::sync::lock;
@@ -148,8 +149,17 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Prepares the connection: the first host that accepts writes, keepalives, TLS as configured.
+    /// Prepares the connection: the first host that accepts writes and is no former primary, keepalives, TLS as configured.
     pub fn new(database: &DatabaseConfig) -> Result<Self, ConnectError> {
+        Self::with(database, Timelines::default())
+    }
+
+    /// Another way to the same database, such as past a pooler: where another server has taken over, both know it.
+    pub fn beside(&self, database: &DatabaseConfig) -> Result<Self, ConnectError> {
+        Self::with(database, self.hosts.timelines().clone())
+    }
+
+    fn with(database: &DatabaseConfig, timelines: Timelines) -> Result<Self, ConnectError> {
         let complete = |config: &mut Config| {
             config
                 .ssl_mode(tls::ssl_mode(database.ssl_mode))
@@ -164,7 +174,7 @@ impl Connector {
         let tls = Tls::new(database.ssl_mode, database.ssl_root_cert.clone())
             .map_err(ConnectError::before)?;
         Ok(Self {
-            hosts: Arc::new(Hosts::new(&database.postgres, complete)),
+            hosts: Arc::new(Hosts::new(&database.postgres, timelines, complete)),
             tls: Arc::new(tls),
         })
     }
@@ -178,6 +188,7 @@ impl Connector {
     ) -> Result<RenewablePool, ConnectError> {
         let renewed = Arc::new(Mutex::new(Renewed::default()));
         let used_again = Arc::clone(&renewed);
+        let timelines = self.hosts.timelines().clone();
         let patience = timeout.min(CONNECT_TIMEOUT);
         let of_pool = OfPool {
             connector: self.clone(),
@@ -195,7 +206,7 @@ impl Connector {
         let pool = Pool::builder(manager)
             .pre_recycle(Hook::sync_fn(move |_, metrics| {
                 let renewed = lock(&used_again).sessions;
-                match renewed {
+                match renewed.max(timelines.risen()) {
                     Some(renewed) if metrics.created <= renewed => {
                         Err(HookError::message("the pool was renewed since"))
                     }
@@ -329,6 +340,7 @@ impl Connect for OfPool {
                 let (client, driver) = self.make().await?;
                 // One that was begun before may be to what the others have left.
                 let renewed = lock(&self.renewed).connecting;
+                let renewed = renewed.max(self.connector.hosts.timelines().risen());
                 if renewed.is_none_or(|renewed| renewed < began) {
                     return Ok((client, driver.detach()));
                 }

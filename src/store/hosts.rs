@@ -11,18 +11,21 @@ use tokio_postgres::config::{Host, LoadBalanceHosts};
 use tokio_postgres::{Client, Config, Error};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::timelines::{Timeline, Timelines};
 use super::{DbConnection, describe};
+use crate::logging::Repeats;
 
 pub(super) struct Hosts {
     /// One for each, in their order; at least one.
     configs: Vec<Config>,
     /// Where the last connection was made, which comes first: after a failover nobody waits for the dead one again.
     last: AtomicUsize,
+    timelines: Timelines,
 }
 
 impl Hosts {
-    /// Splits `config` up; `complete` sets what is the same for all.
-    pub fn new(config: &Config, complete: impl Fn(&mut Config)) -> Self {
+    /// Splits `config` up; `complete` sets what is the same for all. `timelines`: those that were met on whatever way to the same database.
+    pub fn new(config: &Config, timelines: Timelines, complete: impl Fn(&mut Config)) -> Self {
         let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
         let configs = (0..hosts.max(1)).map(|place| {
             let mut one = only(config, place);
@@ -32,6 +35,7 @@ impl Hosts {
         Self {
             configs: configs.collect(),
             last: AtomicUsize::new(0),
+            timelines,
         }
     }
 
@@ -39,7 +43,11 @@ impl Hosts {
         &self.configs
     }
 
-    /// Connects to the first that accepts writes. Each but the last has its share of `patience`, to whose end the caller sees.
+    pub fn timelines(&self) -> &Timelines {
+        &self.timelines
+    }
+
+    /// Connects to the first that accepts writes, unless it is one from which another has taken over meanwhile. Each but the last has its share of `patience`, to whose end the caller sees.
     pub async fn connect(
         &self,
         application_name: &str,
@@ -77,9 +85,29 @@ impl Hosts {
     ) -> Result<(Client, DbConnection), Error> {
         let mut config = self.configs[place].clone();
         config.application_name(application_name);
-        let connected = config.connect(tls.clone()).await?;
+        let (client, mut connection) = config.connect(tls.clone()).await?;
+        if let Some(here) = Timeline::of(&client, &mut connection).await?
+            && let Err(former_primary) = self.timelines.admit(here)
+        {
+            static FORMER: Repeats = Repeats::new(module_path!());
+            FORMER.warn(format_args!(
+                "database host {}: {former_primary}",
+                place + 1
+            ));
+            drop(connection);
+            return Err(error_of_ended(&client).await);
+        }
         self.last.store(place, Ordering::Relaxed);
-        Ok(connected)
+        Ok((client, connection))
+    }
+}
+
+/// What a client says whose connection has ended: tokio-postgres makes its errors itself.
+async fn error_of_ended(client: &Client) -> Error {
+    loop {
+        if let Err(closed) = client.batch_execute("").await {
+            return closed;
+        }
     }
 }
 

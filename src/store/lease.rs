@@ -91,14 +91,15 @@ impl Lease {
         }
     }
 
-    /// The answer of one statement, after which the connection goes back, or by `deadline` none, and it is closed.
+    /// The answer of one statement, after which the connection goes back, or by `deadline` none, and it is closed. Nothing is begun once that
+    /// has passed, which a process that stood still may find out here.
     pub(super) async fn answer(
         mut self,
         sql: &str,
         params: &[Param<'_>],
         deadline: Instant,
     ) -> Result<Result<Vec<Row>, QueryFailure>, Elapsed> {
-        match timeout_at(deadline, self.query(sql, params)).await {
+        match timeout_at(deadline, self.query_before(deadline, sql, params)).await {
             Ok(result) => {
                 self.settle(result.as_ref().err());
                 Ok(result.map_err(|error| QueryFailure::of(&error)))
@@ -110,6 +111,20 @@ impl Lease {
         }
     }
 
+    /// The statement, unless it could not be sent before `deadline`: then it waits for ever.
+    async fn query_before(
+        &mut self,
+        deadline: Instant,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let statement = self.prepare(sql, params).await?;
+        if Instant::now() >= deadline {
+            std::future::pending::<()>().await;
+        }
+        self.ask(statement.as_ref(), sql, params).await
+    }
+
     /// Parsed and planned once in a session, where there is one.
     pub(super) async fn query(
         &mut self,
@@ -117,8 +132,17 @@ impl Lease {
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
         let statement = self.prepare(sql, params).await?;
+        self.ask(statement.as_ref(), sql, params).await
+    }
+
+    async fn ask(
+        &self,
+        statement: Option<&Statement>,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
         match &self.client {
-            Some(client) => ask(client, statement.as_ref(), sql, params).await,
+            Some(client) => ask(client, statement, sql, params).await,
             None => Ok(Vec::new()),
         }
     }

@@ -123,6 +123,11 @@ impl Store {
                 Ok(Err(CallerGone)) => return Err(Error::unavailable("the caller has gone")),
                 Err(_) => return Err(attempts.given_up(*timeout)),
             };
+            // A process that stood still finds its turn and the end of its time at once, and not yet that the caller has gone, who may have
+            // made the same change again meanwhile, and another one since.
+            if Instant::now() >= deadline {
+                return Err(attempts.given_up(*timeout));
+            }
             let store = self.in_turn(permit);
             // A change that has waited for nearly as long as it may is given time to be answered: otherwise none of those behind it would be.
             statement.deadline = deadline.max(Instant::now() + *timeout / 4);

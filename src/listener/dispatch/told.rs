@@ -73,6 +73,18 @@ impl<'a> Told<'a> {
         }
     }
 
+    /// That a user is to reload, since what this transaction changed for them cannot be read any more.
+    pub fn of_lost(user: UserId, xid: u64) -> Self {
+        Self {
+            subject: Subject::Reload { user: user.0, xid },
+            version: 0,
+            xid,
+            event_type: FrameType::ResyncRequired.name(),
+            data: r#"{"reason":"messages were removed for their age"}"#,
+            later: None,
+        }
+    }
+
     /// A row that was fetched. If it has changed since the event, it is told as a catch-up would tell it: under its present revision and
     /// with the transaction of that revision. So it is remembered until the event of that revision has come, which is then a repeat.
     ///

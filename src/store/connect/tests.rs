@@ -9,12 +9,13 @@ use crate::config::{Config, DatabaseSource};
 
 /// Answers one who connects, up to the first statement of ours.
 async fn let_in(client: &mut TcpStream) {
-    // AuthenticationOk; then to "show transaction_read_only" a row of one column, which says off.
+    // AuthenticationOk; to "show transaction_read_only" a row of one column, which says off; to which timeline it is on, none.
     const LET_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
     const TAKES_WRITES: &[u8] = b"T\0\0\0\x1a\0\x01o\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\0\0\0\0\0\0\
         D\0\0\0\x0d\0\x01\0\0\0\x03off\
         C\0\0\0\x09SHOW\0Z\0\0\0\x05I";
-    for answer in [LET_IN, TAKES_WRITES] {
+    const IS_ON_NO_TIMELINE: &[u8] = b"C\0\0\0\x0dSELECT 0\0Z\0\0\0\x05I";
+    for answer in [LET_IN, TAKES_WRITES, IS_ON_NO_TIMELINE] {
         let asked = client.read(&mut [0; 1024]).await.unwrap();
         assert!(asked > 0);
         client.write_all(answer).await.unwrap();

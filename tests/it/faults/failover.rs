@@ -18,7 +18,7 @@ fn at(standby: &Arc<Cluster>, database: &Database) -> Database {
 }
 
 /// Promotes the standby of a primary that lives on, once it has all that the primary has.
-async fn promote(standby: &Arc<Cluster>, database: &Database) -> Database {
+pub(super) async fn promote(standby: &Arc<Cluster>, database: &Database) -> Database {
     let sent = "pg_stat_replication where replay_lsn = pg_current_wal_lsn()";
     eventually("the standby has it", || async {
         (database.count(sent).await == 1).then_some(())
@@ -157,12 +157,18 @@ async fn a_replica_goes_on_at_the_standby_when_the_primary_is_silent() {
     assert_eq!(boris.expect("chat_message").await["data"], sent);
 }
 
-/// Its listener is at the new primary, and its pool is still at the former one, which lives: what that one knows is not all that was
-/// missed. Nobody is told to load it, either, until both are at the new one; then all are.
+/// Its listener is at the new primary, and its pool is still at the former one, which lives, and does not say on which timeline it is: what
+/// that one knows is not all that was missed. Nobody is told to load it, either, until both are at the new one; then all are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_would_read_at_the_former_primary_lets_nobody_resume() {
     let primary = Cluster::private();
     let database = Database::fresh_on(&primary).await;
+    database
+        .execute(&format!(
+            "revoke execute on function pg_control_system() from public;
+             grant execute on function pg_control_system() to {OWNER}"
+        ))
+        .await;
     let standby = Cluster::standby_of(&primary);
     let way = Proxy::before(&database).await;
     let pools_way = Proxy::before(&database).await;

@@ -209,3 +209,49 @@ async fn a_conversation_whose_id_is_given_to_others_before_it_is_read_back_is_no
     let frames = carla.before_message("the end").await;
     assert_eq!(told(&frames), ["conversation_created"]);
 }
+
+/// Neither an event nor a tombstone will tell what it had become.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_huge_edit_of_a_message_that_is_removed_for_its_age_before_it_is_read_back_makes_both_reload()
+ {
+    let database = Database::fresh().await;
+    let read_back = database.hold_read_backs().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let insert = format!(
+        "insert into messages (id, conversation_id, sender_id, content, created_at)
+         values ('{REUSED}', '{conversation}', '{ALICE}', 'old', now() - interval '2 years')"
+    );
+    database.execute(&insert).await;
+    let replica = Replica::start(&database, &quick(&PATIENT)).await;
+    let api = replica.api();
+    api.send(conversation, ALICE, "young").await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let mut carla = Socket::connect(&replica, CARLA).await;
+    let edit = format!("update messages set content = repeat('huge ', 2000) where id = '{REUSED}'");
+    database.execute(&edit).await;
+    until_a_lock_is_waited_for(&database, "it is read back").await;
+    database.execute("call chat_purge_all('1 year')").await;
+    read_back.batch_execute("commit").await.expect("its end");
+
+    let with_carla = database.conversation(CARLA, DAVID).await;
+    for (socket, conversation, sender, expected) in [
+        (&mut boris, conversation, ALICE, &["resync_required"][..]),
+        (
+            &mut alice,
+            conversation,
+            BORIS,
+            &["resync_required", "chat_message the end"],
+        ),
+        (&mut carla, with_carla, DAVID, &["conversation_created"]),
+    ] {
+        let content = format!("the end, {sender}");
+        api.send(conversation, sender, &content).await;
+        let told = told(&socket.before_message(&content).await);
+        let told: Vec<&str> = told
+            .iter()
+            .map(|line| line.split(',').next().unwrap_or_default())
+            .collect();
+        assert_eq!(told, expected);
+    }
+}

@@ -109,6 +109,91 @@ async fn after_a_recovery_no_cursor_from_before_it_is_ever_taken_again() {
     assert_eq!(story.contents_since(&cursor).await, ["written anew"]);
 }
 
+impl Story {
+    /// By its number.
+    async fn timeline(&self) -> String {
+        let number = "select ltrim(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), '0')";
+        let row = self.database.sql().await.query_one(number, &[]).await;
+        row.expect("its number").get(0)
+    }
+}
+
+/// The first backup was a bad one, say. Nothing tells PostgreSQL that a timeline of that number was there before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_second_recovery_no_cursor_from_the_first_is_ever_taken_again() {
+    let cluster = Cluster::private();
+    let (mut story, saved) = with_a_backup(&cluster).await;
+    let recover = || {
+        cluster.stop();
+        cluster.go_back(&saved, true);
+        cluster.start();
+    };
+    recover();
+    until_healthy(&story.replica).await;
+    story.boris.expect("resync_required").await;
+    let first = story.timeline().await;
+    for number in 0..20 {
+        story.send(&format!("lost again {number}")).await;
+    }
+    story.boris.before_message("lost again 19").await;
+    story.late_cursor = settled_cursor(&story.replica, BORIS).await;
+
+    recover();
+    until_healthy(&story.replica).await;
+    assert_eq!(story.timeline().await, first);
+    story.boris.expect("resync_required").await;
+    let cursor = story.reload(&story.late_cursor).await;
+    story.send("written anew").await;
+    story.until_the_numbers_are_used_up().await;
+    story.reload(&story.late_cursor).await;
+    assert_eq!(story.contents_since(&cursor).await, ["written anew"]);
+}
+
+/// As docs/operations.md says: with the history of the timelines that the replaced database had.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recovery_that_knows_of_earlier_ones_begins_a_timeline_that_was_not_there_before() {
+    const GUIDE: &str = include_str!("../../../docs/operations.md");
+    for step in [
+        "cp -p \"$REPLACED\"/pg_wal/*.history \"$PGDATA/pg_wal/\"",
+        "touch \"$PGDATA/recovery.signal\"",
+        "restore_command = 'false'\\nrecovery_target_timeline = 'current'\\n",
+    ] {
+        assert!(GUIDE.contains(step), "{step}");
+    }
+    let cluster = Cluster::private();
+    let (story, saved) = with_a_backup(&cluster).await;
+    for timeline in ["2", "3", "4"] {
+        cluster.stop();
+        cluster.go_back_knowing_what_was(&saved);
+        cluster.start();
+        until_healthy(&story.replica).await;
+        assert_eq!(story.timeline().await, timeline);
+    }
+}
+
+/// As with a snapshot of a hosted database, where nobody can ask for a recovery.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_given_another_identity_by_hand_has_all_clients_reload() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &QUICK).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    replica.api().send(conversation, ALICE, "before").await;
+    boris.before_message("before").await;
+    let before = settled_cursor(&replica, BORIS).await;
+
+    let renew = "select chat_renew_identity()";
+    database.execute_as_owner(renew).await;
+    boris.expect("resync_required").await;
+    until_healthy(&replica).await;
+    let (_boris, resync) = Socket::resume_refused(&replica, BORIS, &before).await;
+    let after = cursor_of(&resync);
+    replica.api().send(conversation, ALICE, "after").await;
+    let mut back = Socket::resume(&replica, BORIS, &after).await;
+    back.before_message("after").await;
+    boris.before_message("after").await;
+}
+
 /// The cluster, the database and the timeline are the same; the tables are others, by the same names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dump_that_is_restored_in_place_is_noticed_and_clients_reload() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -153,4 +154,39 @@ async fn what_was_read_back_and_a_crash_may_have_lost_makes_clients_reload() {
     stage.boris.before_message("unflushed").await;
     stage.crash().await;
     stage.assert_reloads().await;
+}
+
+/// What the replay sent was taken back, and what is under the same revision now is something else. The listener had heard of neither.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edit_that_has_the_revision_of_one_that_a_crash_took_back_after_a_replay_is_told() {
+    let mut stage = Stage::set().await;
+    stage.database.flush_seldom().await;
+    let api = stage.replica.api();
+    let sent = api.send(stage.conversation, ALICE, "first").await;
+    let shown = |content: &'static str| move |frame: &Value| frame["data"]["content"] == content;
+    let first = stage.boris.expect_where("it", shown("first")).await;
+    let edit = |content: &str| {
+        let id = id_of(&sent);
+        format!("update messages set content = '{content}' where id = '{id}'")
+    };
+    stage.listens.mute_open();
+    // The numbers behind it are given again as well, so many that the replay is remembered for as long as the test runs.
+    let numbers =
+        "do $$ begin for n in 1..500 loop perform pg_current_xact_id(); commit; end loop; end $$";
+    for statement in [&edit("unflushed"), numbers] {
+        stage.program.batch_execute(statement).await.expect("done");
+    }
+    let mut back = Socket::resume(&stage.replica, BORIS, &cursor_of(&first)).await;
+    back.expect_where("the replay", shown("unflushed")).await;
+    stage.crash().await;
+    let unflushed = "messages where content = 'unflushed'";
+    assert_eq!(stage.database.count(unflushed).await, 0, "it was flushed");
+
+    stage.database.execute(&edit("flushed")).await;
+    for socket in [&mut stage.boris, &mut back] {
+        let told = socket.expect_where("the edit", shown("flushed")).await;
+        assert_eq!(told["type"], "message_updated");
+        let ahead = socket.arrived();
+        assert!(ahead.iter().all(|frame| frame["type"] != "resync_required"));
+    }
 }

@@ -2,6 +2,7 @@
 //! command, and changes the same once more: what was left behind must not undo that.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio_postgres::Client;
@@ -21,8 +22,12 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Self {
+        Self::with(PATIENT[1]).await
+    }
+
+    async fn with(setting: (&str, &str)) -> Self {
         let database = Database::fresh().await;
-        let replica = Replica::start(&database, &[PATIENT[1]]).await;
+        let replica = Replica::start(&database, &[setting]).await;
         let conversation = replica.api().open_conversation(ALICE, BORIS).await;
         let message = id_of(&replica.api().send(conversation, ALICE, "hello").await);
         let hold = format!("select from messages where id = '{message}' for update");
@@ -81,6 +86,46 @@ async fn an_edit_whose_socket_has_gone_does_not_undo_a_later_one() {
     assert_eq!(edited["content"], "two");
     let seen = boris.expect("message_updated").await;
     assert_eq!(seen["data"]["content"], "two", "the other one was made");
+}
+
+/// A paused container, for one: it finds the end of the edit's time and its turn at once, and both behind what its client did elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edit_whose_time_passed_while_its_replica_stood_still_does_not_undo_a_later_one() {
+    const TIME: Duration = Duration::from_secs(6);
+    let scene = Scene::with(("DB_TIMEOUT_SECONDS", "6")).await;
+    let (database, here) = (&scene.database, &scene.replica);
+    let there = Replica::start(database, &[PATIENT[1]]).await;
+    let mut alice = Socket::connect(here, ALICE).await;
+    let edit = json!({"messageId": scene.message, "content": "one"});
+    let request = alice.request("edit_message", edit).await;
+    scene.until_tried(2).await;
+    let begun = Instant::now();
+    let waits = async || database.count(LOCK_WAITERS).await > 0;
+    eventually("it stands still between two tries", || async {
+        if waits().await {
+            return None;
+        }
+        here.freeze();
+        let is_between = !waits().await;
+        if !is_between {
+            here.thaw();
+        }
+        is_between.then_some(())
+    })
+    .await;
+    scene.holder.batch_execute("commit").await.expect("its end");
+    let edited = there.api().edit(scene.message, ALICE, "two").await;
+    assert_eq!(edited.ok(200)["content"], "two");
+    // What is waited for is that the edit's time has passed.
+    tokio::time::sleep_until((begun + TIME).into()).await;
+    here.thaw();
+    let answer = alice.answer(&request).await;
+    assert_eq!(answer["type"], "error", "{answer}");
+    let two = format!(
+        "messages where id = '{}' and content = 'two'",
+        scene.message
+    );
+    assert_eq!(database.count(&two).await, 1, "the first one was made");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

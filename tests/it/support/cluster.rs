@@ -301,6 +301,29 @@ impl Cluster {
         }
     }
 
+    /// The same as a recovery that finds the history of all timelines that the replaced files knew of.
+    pub fn go_back_knowing_what_was(&self, saved: &Path) {
+        let history = self.dir.join("history");
+        let wal = self.data().join("pg_wal");
+        fs::create_dir_all(&history).expect("a directory");
+        let histories = |dir: &Path| -> Vec<PathBuf> {
+            let files = fs::read_dir(dir).expect("a directory").flatten();
+            let paths = files.map(|file| file.path());
+            paths
+                .filter(|path| path.extension().is_some_and(|end| end == "history"))
+                .collect()
+        };
+        for file in histories(&wal) {
+            copy_files(&file, &history).expect("a copy");
+        }
+        self.go_back(saved, true);
+        for file in histories(&history) {
+            copy_files(&file, &wal).expect("a copy");
+        }
+        self.set("recovery_target_timeline = 'current'\n")
+            .expect("written");
+    }
+
     /// Has the server offer TLS with this certificate, from its next start or reload on.
     pub fn certify(&self, certificate: &str, key: &str) {
         let write = |name: &str, pem: &str| {
