@@ -103,8 +103,10 @@ async fn a_replica_that_meets_the_new_primary_leaves_the_former_one_with_all_it_
 
     // It is listed first.
     way.accept();
+    const RECONNECTS: &str = "pgchat_listener_reconnects_total";
+    let before = api.metric(RECONNECTS).await;
     assert_eq!(kill_listeners(&promoted).await, 1);
-    until_status(&replica, "/health", 503).await;
+    until_metric_above(&replica, RECONNECTS, before).await;
     until_healthy(&replica).await;
     api.send(conversation, ALICE, "after").await;
     boris.before_message("after").await;

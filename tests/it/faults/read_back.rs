@@ -224,7 +224,6 @@ async fn a_huge_edit_of_a_message_that_is_removed_for_its_age_before_it_is_read_
     database.execute(&insert).await;
     let replica = Replica::start(&database, &quick(&PATIENT)).await;
     let api = replica.api();
-    api.send(conversation, ALICE, "young").await;
     let mut boris = Socket::connect(&replica, BORIS).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
     let mut carla = Socket::connect(&replica, CARLA).await;
