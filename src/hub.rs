@@ -226,6 +226,12 @@ impl Hub {
         }
     }
 
+    /// Whether any of these users has a socket here.
+    pub fn concerns(&self, users: &[UserId]) -> bool {
+        let state = self.lock();
+        users.iter().any(|user| state.users.contains_key(user))
+    }
+
     /// Whether a user has sockets here.
     pub fn has_sockets(&self, user: UserId) -> bool {
         self.lock().users.contains_key(&user)

@@ -71,6 +71,9 @@ pub(super) struct PayloadEvent<'a> {
     /// The message's, where its data is absent.
     #[serde(default)]
     pub seq: Option<i64>,
+    /// Not in it: whether a recipient had a socket here when it was heard.
+    #[serde(skip)]
+    pub concerns_sockets: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -183,6 +183,7 @@ mod tests {
             conversation: None,
             data: None,
             seq: Some(5),
+            concerns_sockets: true,
         }
     }
 
