@@ -120,6 +120,19 @@ impl UnixSeconds {
 #[postgres(transparent)]
 pub struct Seq(pub i64);
 
+/// Which state of its row a message is in, counted from 1. Of a conversation 0.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, ToSql, FromSql,
+)]
+#[serde(transparent)]
+#[postgres(transparent)]
+pub struct Revision(pub i64);
+
+/// One of a replica's heartbeats, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+pub struct Beat(pub i64);
+
 /// The kinds of content that a message can have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MessageType {

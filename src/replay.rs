@@ -14,6 +14,8 @@ use crate::fair_semaphore::{FairSemaphore, Permit};
 use crate::frame::Frame;
 use crate::hub::{Event, Hub, Subject};
 use crate::limits::{Holder, MemoryBudget, Reservation};
+#[cfg(test)]
+use crate::model::MessageId;
 use crate::model::UserId;
 use crate::position::{Cursor, Horizon, Incarnation, Snapshot};
 use crate::store::{Change, MissedChanges, MissedRead, Store};
@@ -168,7 +170,7 @@ impl Replay {
         if asked.identity != position.identity {
             return resync("the cursor belongs to another database");
         }
-        if asked.horizon.0 > read.snapshot.end() {
+        if asked.horizon > Horizon(read.snapshot.end()) {
             return resync("the cursor is from the future");
         }
         if read.purged {
@@ -256,7 +258,7 @@ impl Missed {
 
     /// As after the replay of this one row, which can be repeated until the horizon has passed `end`.
     #[cfg(test)]
-    pub fn of_row(row: uuid::Uuid, version: i64, end: u64) -> Self {
+    pub fn of_row(row: MessageId, version: i64, end: u64) -> Self {
         Self {
             unsent: Unsent::default(),
             rows: HashMap::from([(Subject::Row(row), version)]),
@@ -269,12 +271,12 @@ impl Missed {
     /// Whether the client has a live event already, from the replay or from before its cursor, where the replay is not over at the event's
     /// horizon; `incarnation`: the listener's, which is asked for what the replay has not told of by itself.
     pub fn repeat(&self, event: &Event, incarnation: impl Fn() -> Option<Incarnation>) -> Repeat {
-        if event.xid < self.seen_below.0 {
+        if self.seen_below.covers(event.xid) {
             return Repeat::Sent;
         }
         let is_before_replay =
             |xid| self.snapshot.includes(xid) && incarnation() == self.incarnation;
-        let was_there = |xid| xid < self.seen_below.0 || is_before_replay(xid);
+        let was_there = |xid| self.seen_below.covers(xid) || is_before_replay(xid);
         let created = event.as_update.as_ref().and_then(|update| update.created);
         match event.subject {
             subject @ (Subject::Row(_) | Subject::Conversation { .. }) => {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use pgchat::frame::Frame;
 use pgchat::hub::{Delivery, Event, Hub, HubLimits, Subject, Subscription};
-use pgchat::model::UserId;
-use pgchat::position::{Cursor, Horizon, Identity};
+use pgchat::model::{MessageId, UserId};
+use pgchat::position::{Cursor, Horizon, Identity, Xid};
 use uuid::Uuid;
 
 /// The system's allocator, which counts. The one place of the project with `unsafe`: an allocator cannot do without.
@@ -53,7 +53,7 @@ fn hub() -> Hub {
     });
     hub.start_at(Cursor {
         identity: Identity("a".into()),
-        horizon: Horizon(1),
+        horizon: Horizon(Xid(1)),
     });
     hub
 }
@@ -62,10 +62,10 @@ fn hub() -> Hub {
 fn deliver(hub: &Hub, recipients: &[UserId; 2], sockets: &mut [Subscription]) -> usize {
     let before = COUNT.with(Cell::get);
     let event = Event {
-        subject: Subject::Row(Uuid::nil()),
+        subject: Subject::Row(MessageId(Uuid::nil())),
         version: 1,
-        xid: 1,
-        horizon: Horizon(1),
+        xid: Xid(1),
+        horizon: Horizon(Xid(1)),
         frame: Frame::durable(
             "chat_message",
             r#"{"content":"hello"}"#,

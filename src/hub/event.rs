@@ -6,38 +6,45 @@ use uuid::Uuid;
 
 use super::Counted;
 use crate::frame::{Frame, FrameType};
-use crate::position::Horizon;
+use crate::model::{ConversationId, MessageId, UserId};
+use crate::position::{Horizon, Xid};
 
 /// What an event is about; with its version it tells a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// A message (version: its revision).
-    Row(Uuid),
+    Row(MessageId),
     /// A conversation that a transaction has made (version 0). Another program may have given the same id to a message, or give it to a
     /// conversation once more when this one is deleted.
-    Conversation { id: Uuid, xid: u64 },
+    Conversation { id: ConversationId, xid: Xid },
     /// Marks of one reader by one transaction (version: the seq read up to).
     Read {
-        conversation: Uuid,
-        reader: Uuid,
-        xid: u64,
+        conversation: ConversationId,
+        reader: UserId,
+        xid: Xid,
     },
     /// That a user is to reload, because of one transaction (version 0).
-    Reload { user: Uuid, xid: u64 },
+    Reload { user: UserId, xid: Xid },
 }
 
 impl Subject {
     /// Of an event of this type about `id` (of reading, the reader; of a reload, the user) in a conversation, made by a transaction.
-    pub fn of(event_type: &str, id: Uuid, conversation: Uuid, xid: u64) -> Self {
+    pub fn of(event_type: &str, id: Uuid, conversation: ConversationId, xid: Xid) -> Self {
         match FrameType::named(event_type) {
             Some(FrameType::MessagesRead) => Self::Read {
                 conversation,
-                reader: id,
+                reader: UserId(id),
                 xid,
             },
-            Some(FrameType::ConversationCreated) => Self::Conversation { id, xid },
-            Some(FrameType::ResyncRequired) => Self::Reload { user: id, xid },
-            _ => Self::Row(id),
+            Some(FrameType::ConversationCreated) => Self::Conversation {
+                id: ConversationId(id),
+                xid,
+            },
+            Some(FrameType::ResyncRequired) => Self::Reload {
+                user: UserId(id),
+                xid,
+            },
+            _ => Self::Row(MessageId(id)),
         }
     }
 }
@@ -67,7 +74,7 @@ pub struct Event {
     pub subject: Subject,
     pub version: i64,
     /// The transaction that made it.
-    pub xid: u64,
+    pub xid: Xid,
     /// The horizon of its notification: every transaction below it stands ahead of it in the queue. Zero from a catch-up.
     pub horizon: Horizon,
     pub frame: Frame,
@@ -98,5 +105,5 @@ impl Event {
 pub struct AsUpdate {
     pub frame: Frame,
     /// The transaction of the insertion.
-    pub created: Option<u64>,
+    pub created: Option<Xid>,
 }

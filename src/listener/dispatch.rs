@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use super::Stats;
 use super::delivered::{Delivered, Standing};
 use super::heartbeat::Beats;
@@ -20,9 +18,9 @@ use crate::error::Error;
 use crate::frame::FrameType;
 use crate::hub::{Event, Hub, Subject};
 use crate::live::Live;
-use crate::model::{ReplicaId, UserId};
-use crate::position::{Cursor, Horizon, Incarnation, Snapshot};
-use crate::store::{Pair, ReadBack, RowBack, Store, Telling};
+use crate::model::{ConversationId, MessageId, ReplicaId, UserId};
+use crate::position::{Cursor, Horizon, Incarnation, Snapshot, Xid};
+use crate::store::{Pair, ReadBack, RowBack, RowId, Store, Telling};
 
 pub(super) use catch_up::CaughtUp;
 
@@ -107,11 +105,12 @@ impl Dispatcher {
             return Ok(None);
         };
         // No transaction's horizon is above its own number.
-        if let Some(horizon) = payload.horizon.filter(|horizon| *horizon <= payload.xid) {
-            position.horizon = self.hub.advance(&position.identity, Horizon(horizon));
+        let horizon = payload.horizon;
+        if let Some(horizon) = horizon.filter(|horizon| !horizon.covers(payload.xid)) {
+            position.horizon = self.hub.advance(&position.identity, horizon);
             // By this payload's own horizon: right after a catch-up the hub's is ahead of the queue, which
             // still holds what committed between LISTEN and the catch-up's reading.
-            self.delivered.prune(Horizon(horizon));
+            self.delivered.prune(horizon);
             self.unflushed.flushed();
         } else if !payload.events.is_empty() {
             self.unflushed.told();
@@ -167,7 +166,7 @@ impl Dispatcher {
     fn deliver_all(
         &mut self,
         payload: &Payload<'_>,
-        fetched: &HashMap<Uuid, RowBack>,
+        fetched: &HashMap<RowId, RowBack>,
         position: &Cursor,
     ) {
         let cursor = LazyCell::new(|| position.encode());
@@ -182,7 +181,10 @@ impl Dispatcher {
                 self.hand_over(
                     &event.recipients,
                     Event {
-                        horizon: Horizon(payload.horizon.unwrap_or_default().min(payload.xid)),
+                        horizon: payload
+                            .horizon
+                            .unwrap_or_default()
+                            .min(Horizon(payload.xid)),
                         made_at: payload.at_micros,
                         ..told.into_event(event.user, payload.at, &cursor)
                     },
@@ -220,26 +222,27 @@ impl Dispatcher {
     async fn fetch_missing(
         &mut self,
         payload: &Payload<'_>,
-    ) -> Result<HashMap<Uuid, RowBack>, Error> {
+    ) -> Result<HashMap<RowId, RowBack>, Error> {
         let missing = || {
             let events = payload.events.iter();
             events.filter(|event| event.data.is_none() && event.concerns_sockets)
         };
-        let messages: Vec<Uuid> = missing()
+        let messages: Vec<MessageId> = missing()
             .filter_map(|event| event.message.map(|id| (id, event.revision)))
-            .filter(|(id, revision)| !self.was_told(Subject::Row(*id), *revision))
+            .filter(|(id, revision)| !self.was_told(Subject::Row(*id), revision.0))
             .map(|(id, _)| id)
             .collect();
-        let conversations: Vec<Uuid> = missing().filter_map(|event| event.conversation).collect();
+        let conversations: Vec<ConversationId> =
+            missing().filter_map(|event| event.conversation).collect();
         let mut fetched = HashMap::new();
-        for (what, ids) in [
-            (ReadBack::Messages, messages),
-            (ReadBack::Conversations, conversations),
+        for what in [
+            ReadBack::Messages(&messages),
+            ReadBack::Conversations(&conversations),
         ] {
-            if ids.is_empty() {
+            if what.is_empty() {
                 continue;
             }
-            let rows = self.store.read_back(what, &ids).await?;
+            let rows = self.store.read_back(what).await?;
             if rows.iter().any(|row| row.xid != Some(payload.xid)) {
                 self.unflushed.read(self.beats.coming());
             }
@@ -255,7 +258,7 @@ impl Dispatcher {
 
     /// Remembers an event that was heard or read. All that concerns no socket here: one that comes now knows of it by what it loads or has
     /// replayed, so that a catch-up must not tell it as news.
-    fn note(&mut self, subject: Subject, version: i64, xid: u64) {
+    fn note(&mut self, subject: Subject, version: i64, xid: Xid) {
         self.delivered.record(subject, version, xid);
         self.stats.events.fetch_add(1, Ordering::Relaxed);
     }
@@ -264,10 +267,10 @@ impl Dispatcher {
 /// What an event tells; nothing where this version does not know it, or where its row is to be read back and is not there.
 fn told_of<'a>(
     event: &'a PayloadEvent<'_>,
-    xid: u64,
-    fetched: &'a HashMap<Uuid, RowBack>,
+    xid: Xid,
+    fetched: &'a HashMap<RowId, RowBack>,
 ) -> Option<Told<'a>> {
-    match (event.data, event.message.or(event.conversation)) {
+    match (event.data, event.row()) {
         (Some(data), Some(id)) => Some(Told::of_row(id, event, data.get(), xid)),
         (Some(data), None) if event.event_type == FrameType::ResyncRequired.name() => {
             Some(Told::of_reload(event, data.get(), xid))

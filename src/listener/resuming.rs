@@ -53,7 +53,7 @@ impl Listener {
     /// Where the database is. The horizon is flushed, and below it everything had ended before the changes are read.
     async fn here(&self, reading: &Reading) -> Result<Cursor, SessionEnd> {
         let patience = self.config.heartbeat * 3;
-        let beat = self.store.heartbeat(self.config.replica, 0, patience);
+        let beat = self.store.heartbeat(self.config.replica, None, patience);
         let (identity, horizon) = beat.await?;
         self.require_same_server(&identity, reading)?;
         Ok(Cursor { identity, horizon })

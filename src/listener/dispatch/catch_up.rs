@@ -92,7 +92,7 @@ impl Dispatcher {
             let Some(told) = self.news_of(&change) else {
                 continue;
             };
-            if change.xid >= flushed.0 {
+            if !flushed.covers(change.xid) {
                 self.unflushed.read(self.beats.coming());
             }
             if self.hub.concerns(&change.recipients) {
@@ -155,15 +155,16 @@ mod tests {
 
     use super::*;
     use crate::hub::{Counted, Event, Subject, Subscription};
-    use crate::model::ReplicaId;
+    use crate::model::{MessageId, ReplicaId};
+    use crate::position::Xid;
     use crate::testing;
 
     fn event() -> Arc<Event> {
         Arc::new(Event {
-            subject: Subject::Row(Uuid::nil()),
+            subject: Subject::Row(MessageId(Uuid::nil())),
             version: 1,
-            xid: 1,
-            horizon: Horizon(1),
+            xid: Xid(1),
+            horizon: Horizon(Xid(1)),
             frame: "{}".into(),
             made_at: None,
             as_update: None,

@@ -1,7 +1,9 @@
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::*;
 use crate::hub::{Delivery, Subscription};
+use crate::model::Beat;
 use crate::store::Change;
 use crate::testing;
 
@@ -26,19 +28,19 @@ async fn a_heartbeat_that_was_not_sent_proves_nothing() {
     let mut dispatcher = dispatcher();
     let beats = dispatcher.beats();
     let sent = beats.next();
-    for forged in [0, -1, sent + 1, i64::MAX] {
+    for forged in [0, -1, sent.0 + 1, i64::MAX].map(Beat) {
         let echo = dispatcher.dispatch(&heartbeat(forged)).await;
-        assert_eq!(echo.expect("one of ours"), None, "{forged}");
-        assert_eq!(beats.echoed(), 0, "{forged}");
+        assert_eq!(echo.expect("one of ours"), None, "{forged:?}");
+        assert_eq!(beats.echoed(), None, "{forged:?}");
     }
     // Nor does one of another replica, which counts its own.
     let other = heartbeat_of(ReplicaId(Uuid::max()), sent);
     let echo = dispatcher.dispatch(&other).await;
     assert_eq!(echo.expect("one of ours"), None);
-    assert_eq!(beats.echoed(), 0);
+    assert_eq!(beats.echoed(), None);
     let echo = dispatcher.dispatch(&heartbeat(sent)).await;
     assert!(echo.expect("one of ours").is_some());
-    assert_eq!(beats.echoed(), sent);
+    assert_eq!(beats.echoed(), Some(sent));
 }
 
 #[tokio::test]
@@ -51,7 +53,7 @@ async fn a_horizon_that_is_above_its_own_transaction_is_none() {
     };
     let before = horizon_after(1).await;
     assert_eq!(horizon_after(10).await, before);
-    assert_eq!(horizon_after(9).await, Horizon(9));
+    assert_eq!(horizon_after(9).await, Horizon(Xid(9)));
 }
 
 /// What had ended by then is left out of catch-ups by its number, which the crash may give to something else.
@@ -76,11 +78,10 @@ async fn until_a_heartbeat_is_back_a_crash_may_have_taken_back_what_had_ended_at
 #[tokio::test]
 async fn what_was_caught_up_with_before_a_crash_hides_no_read_mark_after_it() {
     let mut dispatcher = dispatcher();
-    let reader = Uuid::from_u128(1);
     let mark = Subject::Read {
-        conversation: Uuid::nil(),
-        reader,
-        xid: 9,
+        conversation: ConversationId(Uuid::nil()),
+        reader: UserId(Uuid::from_u128(1)),
+        xid: Xid(9),
     };
     dispatcher.caught_up = Snapshot::parse("20:20:").expect("a snapshot");
     assert!(dispatcher.was_told(mark, 1));
@@ -88,11 +89,11 @@ async fn what_was_caught_up_with_before_a_crash_hides_no_read_mark_after_it() {
     assert!(!dispatcher.was_told(mark, 1));
 }
 
-fn heartbeat(beat: i64) -> String {
+fn heartbeat(beat: Beat) -> String {
     heartbeat_of(ReplicaId(Uuid::nil()), beat)
 }
 
-fn heartbeat_of(replica: ReplicaId, beat: i64) -> String {
+fn heartbeat_of(replica: ReplicaId, Beat(beat): Beat) -> String {
     format!(r#"{{"v":1,"xid":"9","at":5,"heartbeat":{{"replica":"{replica}","beat":{beat}}}}}"#)
 }
 
@@ -114,10 +115,10 @@ fn change(event_type: &str, revision: i64) -> Change {
         user: RECIPIENTS[0],
         recipients: RECIPIENTS,
         subject: ROW,
-        conversation: Uuid::nil(),
+        conversation: ConversationId(Uuid::nil()),
         version: revision,
-        xid: 100 + revision.unsigned_abs(),
-        create_xid: Some(101),
+        xid: Xid(100 + revision.unsigned_abs()),
+        create_xid: Some(Xid(101)),
         data: "{}".to_owned(),
     }
 }
