@@ -16,7 +16,7 @@ use crate::hub::{Event, Hub, Subject};
 use crate::limits::{Holder, MemoryBudget, Reservation};
 #[cfg(test)]
 use crate::model::MessageId;
-use crate::model::UserId;
+use crate::model::{UnixSeconds, UserId};
 use crate::position::{Cursor, Horizon, Incarnation, Snapshot};
 use crate::store::{Change, MissedChanges, MissedRead, Store};
 use crate::turns;
@@ -221,7 +221,7 @@ impl Missed {
     ) -> Self {
         let seen_below = asked.horizon;
         let (asked, reached) = (asked.encode(), reached.encode());
-        let now = chrono::Utc::now().timestamp();
+        let now = UnixSeconds::now();
         let last = changes.len().saturating_sub(1);
         let mut missed = Self {
             unsent: Unsent {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use pgchat::frame::Frame;
 use pgchat::hub::{Delivery, Event, Hub, HubLimits, Subject, Subscription};
-use pgchat::model::{MessageId, UserId};
+use pgchat::model::{MessageId, UnixSeconds, UserId};
 use pgchat::position::{Cursor, Horizon, Identity, Xid};
 use uuid::Uuid;
 
@@ -70,7 +70,7 @@ fn deliver(hub: &Hub, recipients: &[UserId; 2], sockets: &mut [Subscription]) ->
             "chat_message",
             r#"{"content":"hello"}"#,
             recipients[0],
-            1,
+            UnixSeconds(1),
             "1.a.1",
         ),
         made_at: None,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Counted;
 use crate::frame::{Frame, FrameType};
-use crate::model::{ConversationId, MessageId, UserId};
+use crate::model::{ConversationId, MessageId, UnixMicros, UserId};
 use crate::position::{Horizon, Xid};
 
 /// What an event is about; with its version it tells a repeat.
@@ -78,8 +78,8 @@ pub struct Event {
     /// The horizon of its notification: every transaction below it stands ahead of it in the queue. Zero from a catch-up.
     pub horizon: Horizon,
     pub frame: Frame,
-    /// When its change was made, in Unix microseconds; none from a catch-up, which is late by its nature.
-    pub made_at: Option<i64>,
+    /// When its change was made; none from a catch-up, which is late by its nature.
+    pub made_at: Option<UnixMicros>,
     /// Of an insertion that was read from the tables after a later change.
     pub as_update: Option<AsUpdate>,
     /// Of the memory for what waits for sockets.

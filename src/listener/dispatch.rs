@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::frame::FrameType;
 use crate::hub::{Event, Hub, Subject};
 use crate::live::Live;
-use crate::model::{ConversationId, MessageId, ReplicaId, UserId};
+use crate::model::{ConversationId, MessageId, ReplicaId, UnixSeconds, UserId};
 use crate::position::{Cursor, Horizon, Incarnation, Snapshot, Xid};
 use crate::store::{Pair, ReadBack, RowBack, RowId, Store, Telling};
 
@@ -211,7 +211,7 @@ impl Dispatcher {
     }
 
     /// The sender of a message has stopped typing it.
-    fn end_typing(&self, typist: UserId, recipients: &[UserId; 2], at: i64) {
+    fn end_typing(&self, typist: UserId, recipients: &[UserId; 2], at: UnixSeconds) {
         for to in recipients.iter().filter(|to| **to != typist) {
             self.live.typing().wrote(Pair { typist, to: *to }, at);
         }

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::model::{Beat, ConversationId, MessageId, ReplicaId, Revision, Seq, UserId};
+use crate::model::{
+    Beat, ConversationId, MessageId, ReplicaId, Revision, Seq, UnixMicros, UnixSeconds, UserId,
+};
 use crate::position::{Horizon, Xid};
 use crate::store::RowId;
 
@@ -24,11 +26,11 @@ pub(super) struct Payload<'a> {
     /// Absent from a transaction whose commit is not flushed.
     #[serde(default, deserialize_with = "horizon")]
     pub horizon: Option<Horizon>,
-    /// Just before the commit, by the clock of PostgreSQL's host, in Unix seconds.
-    pub at: i64,
-    /// Just before the commit, in Unix microseconds.
+    /// Just before the commit, by the clock of PostgreSQL's host.
+    pub at: UnixSeconds,
+    /// The same.
     #[serde(default, rename = "atMicros")]
-    pub at_micros: Option<i64>,
+    pub at_micros: Option<UnixMicros>,
     #[serde(borrow, default)]
     pub events: Vec<PayloadEvent<'a>>,
     #[serde(default)]
@@ -199,7 +201,7 @@ mod tests {
                             "revision": revision, "data": data}]}).to_string();
             let payload: Payload<'_> = serde_json::from_str(&text).expect("a payload");
             let horizon = horizon.map(|horizon| Horizon(Xid(horizon)));
-            prop_assert_eq!((payload.xid, payload.horizon, payload.at), (Xid(xid), horizon, at));
+            prop_assert_eq!((payload.xid, payload.horizon, payload.at), (Xid(xid), horizon, UnixSeconds(at)));
             let event = &payload.events[0];
             prop_assert_eq!((event.user.0, event.recipients[1].0, event.revision), (user, to, Revision(revision)));
             prop_assert_eq!(event.data.map(RawValue::get), Some(&*data.to_string()));

@@ -10,7 +10,7 @@ use super::told::Told;
 use crate::error::Error;
 use crate::frame::FrameType;
 use crate::listener::delivered::Standing;
-use crate::model::UserId;
+use crate::model::{UnixSeconds, UserId};
 use crate::position::{Horizon, Snapshot};
 use crate::store::Change;
 
@@ -86,7 +86,7 @@ impl Dispatcher {
         };
         let cursor = position.encode();
         let mut changes = self.store.changes_since(horizon).await?;
-        let now = chrono::Utc::now().timestamp();
+        let now = UnixSeconds::now();
         let (mut count, mut patience) = (0, CATCH_UP_PATIENCE);
         while let Some(change) = changes.next().await? {
             let Some(told) = self.news_of(&change) else {

@@ -4,7 +4,7 @@
 use crate::frame::{Frame, FrameType};
 use crate::hub::{AsUpdate, Counted, Event, Subject};
 use crate::listener::payload::{PayloadEvent, ReadMark};
-use crate::model::UserId;
+use crate::model::{UnixSeconds, UserId};
 use crate::position::{Horizon, Xid};
 use crate::store::{Change, RowBack, RowId};
 
@@ -128,8 +128,8 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// As of a catch-up: with no horizon, and of no moment. `at`: in Unix seconds.
-    pub fn into_event(self, user: UserId, at: i64, cursor: &str) -> Event {
+    /// As of a catch-up: with no horizon, and of no moment.
+    pub fn into_event(self, user: UserId, at: UnixSeconds, cursor: &str) -> Event {
         let frame_of = |event_type| Frame::durable(event_type, self.data, user, at, cursor);
         Event {
             subject: self.subject,
