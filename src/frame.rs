@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::model::{UnixSeconds, UserId};
 
-pub use types::{CommandType, FrameType};
+pub use types::{CommandType, EventType, FrameType};
 
 /// A frame for clients: serialised once, shared by every socket that gets it. It looks like
 /// `{"type", "data", "userId", "timestamp"}`, with a `cursor` behind that where the client is to go on from there.
@@ -22,15 +22,15 @@ pub struct Frame {
 impl Frame {
     /// Of a durable event: PostgreSQL named its type and built `data`, which is JSON and relayed as it is.
     pub fn durable(
-        event_type: &str,
+        event_type: EventType<'_>,
         data: &str,
         user: UserId,
         timestamp: UnixSeconds,
         cursor: &str,
     ) -> Self {
         Self {
-            kind: FrameType::named(event_type),
-            text: relayed(event_type, data, user, timestamp, Some(cursor)),
+            kind: event_type.kind(),
+            text: relayed(event_type.name(), data, user, timestamp, Some(cursor)),
         }
     }
 
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_durable_frame_is_json_with_every_field() {
         let frame = Frame::durable(
-            "chat_message",
+            FrameType::ChatMessage.into(),
             r#"{"a":"\"x"}"#,
             UserId(uuid::Uuid::nil()),
             UnixSeconds(5),
@@ -169,7 +169,13 @@ mod tests {
     /// A newer schema may have some.
     #[test]
     fn an_event_of_a_type_that_is_not_known_is_relayed_under_its_name() {
-        let frame = Frame::durable("chat_massage", "{}", USER, UnixSeconds(5), "1.a.b");
+        let frame = Frame::durable(
+            EventType::named("chat_massage"),
+            "{}",
+            USER,
+            UnixSeconds(5),
+            "1.a.b",
+        );
         assert_eq!(frame.kind(), None);
         assert!(
             frame
@@ -183,7 +189,7 @@ mod tests {
         let data = serde_json::json!({"of": "é\"", "number": 7});
         let text = data.to_string();
         let (kind, at) = (FrameType::ResyncRequired, UnixSeconds(-5));
-        let durable = Frame::durable(kind.name(), &text, USER, at, "1.a.b");
+        let durable = Frame::durable(kind.into(), &text, USER, at, "1.a.b");
         let serialized = Frame::serialized(kind, &data, USER, at, Some("1.a.b"));
         assert_eq!(durable.as_str(), serialized.as_str());
         assert_eq!(durable.kind(), serialized.kind());

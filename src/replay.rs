@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::error::Error;
 use crate::fair_semaphore::{FairSemaphore, Permit};
-use crate::frame::Frame;
+use crate::frame::{EventType, Frame};
 use crate::hub::{Event, Hub, Subject};
 use crate::limits::{Holder, MemoryBudget, Reservation};
 #[cfg(test)]
@@ -236,19 +236,15 @@ impl Missed {
         // One after the other is let go, so that the data is not there twice.
         for (place, change) in changes.into_iter().enumerate() {
             let cursor = if place == last { &reached } else { &asked };
+            let event_type = EventType::named(&change.event_type);
             missed.unsent.frames.push(Frame::durable(
-                &change.event_type,
+                event_type,
                 &change.data,
                 change.user,
                 now,
                 cursor,
             ));
-            let subject = Subject::of(
-                &change.event_type,
-                change.subject,
-                change.conversation,
-                change.xid,
-            );
+            let subject = Subject::of(event_type, change.subject, change.conversation, change.xid);
             if !matches!(subject, Subject::Read { .. }) {
                 missed.rows.insert(subject, change.version);
             }

@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use pgchat::frame::Frame;
+use pgchat::frame::{Frame, FrameType};
 use pgchat::hub::{Delivery, Event, Hub, HubLimits, Subject, Subscription};
 use pgchat::model::{MessageId, UnixSeconds, UserId};
 use pgchat::position::{Cursor, Horizon, Identity, Xid};
@@ -67,7 +67,7 @@ fn deliver(hub: &Hub, recipients: &[UserId; 2], sockets: &mut [Subscription]) ->
         xid: Xid(1),
         horizon: Horizon(Xid(1)),
         frame: Frame::durable(
-            "chat_message",
+            FrameType::ChatMessage.into(),
             r#"{"content":"hello"}"#,
             recipients[0],
             UnixSeconds(1),

@@ -5,7 +5,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::Counted;
-use crate::frame::{Frame, FrameType};
+use crate::frame::{EventType, Frame, FrameType};
 use crate::model::{ConversationId, MessageId, UnixMicros, UserId};
 use crate::position::{Horizon, Xid};
 
@@ -29,8 +29,8 @@ pub enum Subject {
 
 impl Subject {
     /// Of an event of this type about `id` (of reading, the reader; of a reload, the user) in a conversation, made by a transaction.
-    pub fn of(event_type: &str, id: Uuid, conversation: ConversationId, xid: Xid) -> Self {
-        match FrameType::named(event_type) {
+    pub fn of(event_type: EventType<'_>, id: Uuid, conversation: ConversationId, xid: Xid) -> Self {
+        match event_type.kind() {
             Some(FrameType::MessagesRead) => Self::Read {
                 conversation,
                 reader: UserId(id),

@@ -192,7 +192,7 @@ impl Dispatcher {
             } else {
                 self.note(told.subject, told.version, told.xid);
             }
-            if event.event_type == FrameType::ChatMessage.name() {
+            if event.event_type.is(FrameType::ChatMessage) {
                 self.end_typing(event.user, &event.recipients, payload.at);
             }
         }
@@ -272,7 +272,7 @@ fn told_of<'a>(
 ) -> Option<Told<'a>> {
     match (event.data, event.row()) {
         (Some(data), Some(id)) => Some(Told::of_row(id, event, data.get(), xid)),
-        (Some(data), None) if event.event_type == FrameType::ResyncRequired.name() => {
+        (Some(data), None) if event.event_type.is(FrameType::ResyncRequired) => {
             Some(Told::of_reload(event, data.get(), xid))
         }
         (Some(data), None) => match serde_json::from_str::<ReadMark>(data.get()) {

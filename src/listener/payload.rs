@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::frame::EventType;
 use crate::model::{
     Beat, ConversationId, MessageId, ReplicaId, Revision, Seq, UnixMicros, UnixSeconds, UserId,
 };
@@ -57,8 +58,8 @@ pub(super) struct Typing {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct PayloadEvent<'a> {
-    #[serde(rename = "type")]
-    pub event_type: &'a str,
+    #[serde(borrow, rename = "type")]
+    pub event_type: EventType<'a>,
     #[serde(rename = "userId")]
     pub user: UserId,
     pub recipients: [UserId; 2],

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::Dispatcher;
 use super::told::Told;
 use crate::error::Error;
-use crate::frame::FrameType;
+use crate::frame::{EventType, FrameType};
 use crate::listener::delivered::Standing;
 use crate::model::{UnixSeconds, UserId};
 use crate::position::{Horizon, Snapshot};
@@ -102,7 +102,7 @@ impl Dispatcher {
             } else {
                 self.note(told.subject, told.version, told.xid);
             }
-            if change.event_type == FrameType::ChatMessage.name() {
+            if EventType::named(&change.event_type).is(FrameType::ChatMessage) {
                 self.end_typing(change.user, &change.recipients, now);
             }
             count += 1;

@@ -155,7 +155,7 @@ async fn what_concerned_no_socket_is_no_news_to_a_catch_up() {
         let news = |event_type, revision| {
             let change = change(event_type, revision);
             let told = dispatcher.news_of(&change);
-            told.map(|told| told.event_type.to_owned())
+            told.map(|told| told.event_type.name().to_owned())
         };
         assert_eq!(news("chat_message", 1), None);
         // Whoever has come since has loaded the message.

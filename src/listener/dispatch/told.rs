@@ -1,7 +1,7 @@
 //! What is delivered for an event: the data in its notification, the current state of the row it refers to, or a row that a catch-up
 //! has read.
 
-use crate::frame::{Frame, FrameType};
+use crate::frame::{EventType, Frame, FrameType};
 use crate::hub::{AsUpdate, Counted, Event, Subject};
 use crate::listener::payload::{PayloadEvent, ReadMark};
 use crate::model::{UnixSeconds, UserId};
@@ -14,7 +14,7 @@ pub(super) struct Told<'a> {
     pub version: i64,
     /// The transaction that made this version.
     pub xid: Xid,
-    pub event_type: &'a str,
+    pub event_type: EventType<'a>,
     pub data: &'a str,
     /// Of an insertion in a later state.
     pub later: Option<Later<'a>>,
@@ -22,53 +22,52 @@ pub(super) struct Told<'a> {
 
 /// What an insertion in a later state is for sockets that saw the insertion.
 pub(super) struct Later<'a> {
-    pub event_type: &'a str,
+    pub event_type: EventType<'a>,
     /// The insertion's transaction.
     pub created: Option<Xid>,
 }
 
 impl<'a> Told<'a> {
-    pub fn of_row(id: RowId, event: &PayloadEvent<'a>, data: &'a str, xid: Xid) -> Self {
+    fn new(
+        subject: Subject,
+        version: i64,
+        event: &PayloadEvent<'a>,
+        data: &'a str,
+        xid: Xid,
+    ) -> Self {
         Self {
-            subject: match id {
-                RowId::Message(id) => Subject::Row(id),
-                RowId::Conversation(id) => Subject::Conversation { id, xid },
-            },
-            version: event.revision.0,
+            subject,
+            version,
             xid,
             event_type: event.event_type,
             data,
             later: None,
         }
+    }
+
+    pub fn of_row(id: RowId, event: &PayloadEvent<'a>, data: &'a str, xid: Xid) -> Self {
+        let subject = match id {
+            RowId::Message(id) => Subject::Row(id),
+            RowId::Conversation(id) => Subject::Conversation { id, xid },
+        };
+        Self::new(subject, event.revision.0, event, data, xid)
     }
 
     pub fn of_mark(mark: &ReadMark, event: &PayloadEvent<'a>, data: &'a str, xid: Xid) -> Self {
-        Self {
-            subject: Subject::Read {
-                conversation: mark.conversation_id,
-                reader: mark.reader_id,
-                xid,
-            },
-            version: mark.up_to_seq.0,
+        let subject = Subject::Read {
+            conversation: mark.conversation_id,
+            reader: mark.reader_id,
             xid,
-            event_type: event.event_type,
-            data,
-            later: None,
-        }
+        };
+        Self::new(subject, mark.up_to_seq.0, event, data, xid)
     }
 
     pub fn of_reload(event: &PayloadEvent<'a>, data: &'a str, xid: Xid) -> Self {
-        Self {
-            subject: Subject::Reload {
-                user: event.user,
-                xid,
-            },
-            version: 0,
+        let subject = Subject::Reload {
+            user: event.user,
             xid,
-            event_type: event.event_type,
-            data,
-            later: None,
-        }
+        };
+        Self::new(subject, 0, event, data, xid)
     }
 
     /// A row that was fetched. If it has changed since the event, it is told as a catch-up would tell it: under its present revision and
@@ -93,27 +92,24 @@ impl<'a> Told<'a> {
             version,
             data,
             xid: row.change_xid.unwrap_or(xid),
-            event_type: &row.event_type,
+            event_type: EventType::named(&row.event_type),
             later: later(&row.event_type, &row.later_type, row.create_xid),
             ..now
         };
-        match FrameType::named(event.event_type) {
-            Some(FrameType::ChatMessage) => told,
-            _ => told.into_later(),
+        if event.event_type.is(FrameType::ChatMessage) {
+            told
+        } else {
+            told.into_later()
         }
     }
 
     pub fn of_change(change: &'a Change) -> Self {
+        let event_type = EventType::named(&change.event_type);
         Self {
-            subject: Subject::of(
-                &change.event_type,
-                change.subject,
-                change.conversation,
-                change.xid,
-            ),
+            subject: Subject::of(event_type, change.subject, change.conversation, change.xid),
             version: change.version,
             xid: change.xid,
-            event_type: &change.event_type,
+            event_type,
             data: &change.data,
             later: later(&change.event_type, &change.later_type, change.create_xid),
         }
@@ -150,7 +146,7 @@ impl<'a> Told<'a> {
 /// The type for those who saw the row before, where it is another one.
 fn later<'a>(event_type: &str, later_type: &'a str, created: Option<Xid>) -> Option<Later<'a>> {
     (later_type != event_type).then_some(Later {
-        event_type: later_type,
+        event_type: EventType::named(later_type),
         created,
     })
 }
@@ -174,7 +170,7 @@ mod tests {
 
     fn event(event_type: &str, revision: i64) -> PayloadEvent<'_> {
         PayloadEvent {
-            event_type,
+            event_type: EventType::named(event_type),
             user: UserId(ID),
             recipients: [UserId(ID); 2],
             message: Some(MessageId(ID)),
@@ -206,8 +202,13 @@ mod tests {
     fn a_row_that_was_changed_since_its_event_is_told_as_what_it_is_now() {
         let told = |event_type, revision, row: &RowBack| {
             let told = Told::of_row_now(row, &event(event_type, revision), Xid(110));
-            let later = told.later.map(|later| later.event_type.to_owned());
-            (told.event_type.to_owned(), later, told.version, told.xid.0)
+            let later = told.later.map(|later| later.event_type.name().to_owned());
+            (
+                told.event_type.name().to_owned(),
+                later,
+                told.version,
+                told.xid.0,
+            )
         };
         let of = |text: &str| Some(text.to_owned());
         let edited = row("chat_message", "message_updated", 3);
@@ -255,7 +256,7 @@ mod tests {
         };
         let told = |event_type, revision| {
             let told = Told::of_row_now(&unread_again, &event(event_type, revision), Xid(110));
-            (told.event_type, told.version, told.data)
+            (told.event_type.name(), told.version, told.data)
         };
         assert_eq!(told("chat_message", 1), ("chat_message", 2, "earlier"));
         let expected = ("message_updated", 2, "earlier");
