@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
