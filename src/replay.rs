@@ -17,7 +17,7 @@ use crate::limits::{Holder, MemoryBudget, Reservation};
 #[cfg(test)]
 use crate::model::MessageId;
 use crate::model::{UnixSeconds, UserId};
-use crate::position::{Cursor, Horizon, Incarnation, Snapshot};
+use crate::position::{Cursor, Database, Horizon, Incarnation, Snapshot};
 use crate::store::{Change, MissedChanges, MissedRead, Store};
 use crate::turns;
 
@@ -26,6 +26,7 @@ use crate::turns;
 pub struct Replay {
     store: Store,
     hub: Hub,
+    database: Database,
     limits: ReplayLimits,
     semaphore: FairSemaphore,
     /// For what was read and is not sent yet. Apart from the permits: a client that takes what it missed slowly keeps no other from reading.
@@ -100,11 +101,12 @@ pub enum Repeat {
 }
 
 impl Replay {
-    pub fn new(store: Store, hub: Hub, limits: ReplayLimits) -> Self {
+    pub fn new(store: Store, hub: Hub, database: Database, limits: ReplayLimits) -> Self {
         let parallel = limits.parallel.min(store.connections_of_replays());
         Self {
             store,
             hub,
+            database,
             limits,
             semaphore: FairSemaphore::new(parallel, 1),
             budget: MemoryBudget::new(limits.bytes.saturating_mul(limits.parallel)),
@@ -127,6 +129,11 @@ impl Replay {
         }
     }
 
+    /// The database's incarnation, as the listener found it when it connected last.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.database.incarnation()
+    }
+
     /// How many wait for their turn.
     pub fn waiting(&self) -> usize {
         self.semaphore.waiting()
@@ -140,7 +147,7 @@ impl Replay {
         let Some(position) = self.hub.position() else {
             return Err(Error::unavailable("the service is starting"));
         };
-        let incarnation = self.hub.incarnation();
+        let incarnation = self.incarnation();
         let resync = |reason| {
             Ok(Resume::ResyncRequired {
                 reason,
@@ -162,7 +169,7 @@ impl Replay {
             return resync("what happened since the cursor takes too long to read");
         };
         // The database's own word: right after a failover the listener does not know it yet.
-        if read.identity != position.identity || self.hub.is_torn() {
+        if read.identity != position.identity || self.database.is_torn() {
             return Err(Error::unavailable(
                 "the service is moving to another database server",
             ));
