@@ -7,9 +7,9 @@ use std::fmt::Write;
 use serde::Serialize;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::model::UserId;
+use crate::model::{UnixSeconds, UserId};
 
-pub use types::{CommandType, FrameType};
+pub use types::{CommandType, EventType, FrameType};
 
 /// A frame for clients: serialised once, shared by every socket that gets it. It looks like
 /// `{"type", "data", "userId", "timestamp"}`, with a `cursor` behind that where the client is to go on from there.
@@ -20,36 +20,34 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Of a durable event: PostgreSQL named its type and built `data`, which is JSON and relayed as it is. `timestamp` is in Unix
-    /// seconds.
+    /// Of a durable event: PostgreSQL named its type and built `data`, which is JSON and relayed as it is.
     pub fn durable(
-        event_type: &str,
+        event_type: EventType<'_>,
         data: &str,
         user: UserId,
-        timestamp: i64,
+        timestamp: UnixSeconds,
         cursor: &str,
     ) -> Self {
         Self {
-            kind: FrameType::named(event_type),
-            text: relayed(event_type, data, user, timestamp, Some(cursor)),
+            kind: event_type.kind(),
+            text: relayed(event_type.name(), data, user, timestamp, Some(cursor)),
         }
     }
 
-    /// Of how something is at the moment: `data` is JSON and relayed as it is, and no cursor goes with it. `timestamp` is in Unix
-    /// seconds.
-    pub fn momentary(kind: FrameType, data: &str, user: UserId, timestamp: i64) -> Self {
+    /// Of how something is at the moment: `data` is JSON and relayed as it is, and no cursor goes with it.
+    pub fn momentary(kind: FrameType, data: &str, user: UserId, timestamp: UnixSeconds) -> Self {
         Self {
             kind: Some(kind),
             text: relayed(kind.name(), data, user, timestamp, None),
         }
     }
 
-    /// With `data` of this program's own making, which is serialised here. `timestamp` is in Unix seconds.
+    /// With `data` of this program's own making, which is serialised here.
     pub fn serialized(
         kind: FrameType,
         data: &impl Serialize,
         user: UserId,
-        timestamp: i64,
+        timestamp: UnixSeconds,
         cursor: Option<&str>,
     ) -> Self {
         let mut bytes = begun(kind.name(), ROOM).into_bytes();
@@ -102,7 +100,7 @@ fn relayed(
     name: &str,
     data: &str,
     user: UserId,
-    timestamp: i64,
+    timestamp: UnixSeconds,
     cursor: Option<&str>,
 ) -> Utf8Bytes {
     let room = data.len() + cursor.map_or(0, str::len) + name.len() + 112;
@@ -121,7 +119,12 @@ fn begun(name: &str, room: usize) -> String {
 }
 
 /// What comes behind the data.
-fn ended(mut frame: String, user: UserId, timestamp: i64, cursor: Option<&str>) -> Utf8Bytes {
+fn ended(
+    mut frame: String,
+    user: UserId,
+    timestamp: UnixSeconds,
+    cursor: Option<&str>,
+) -> Utf8Bytes {
     frame.push_str(r#","userId":""#);
     frame.push_str(
         user.0
@@ -149,10 +152,10 @@ mod tests {
     #[test]
     fn a_durable_frame_is_json_with_every_field() {
         let frame = Frame::durable(
-            "chat_message",
+            FrameType::ChatMessage.into(),
             r#"{"a":"\"x"}"#,
             UserId(uuid::Uuid::nil()),
-            5,
+            UnixSeconds(5),
             "1.a.b",
         );
         assert_eq!(frame.kind(), Some(FrameType::ChatMessage));
@@ -166,7 +169,13 @@ mod tests {
     /// A newer schema may have some.
     #[test]
     fn an_event_of_a_type_that_is_not_known_is_relayed_under_its_name() {
-        let frame = Frame::durable("chat_massage", "{}", USER, 5, "1.a.b");
+        let frame = Frame::durable(
+            EventType::named("chat_massage"),
+            "{}",
+            USER,
+            UnixSeconds(5),
+            "1.a.b",
+        );
         assert_eq!(frame.kind(), None);
         assert!(
             frame
@@ -179,13 +188,13 @@ mod tests {
     fn however_a_frame_is_made_it_looks_the_same() {
         let data = serde_json::json!({"of": "é\"", "number": 7});
         let text = data.to_string();
-        let kind = FrameType::ResyncRequired;
-        let durable = Frame::durable(kind.name(), &text, USER, -5, "1.a.b");
-        let serialized = Frame::serialized(kind, &data, USER, -5, Some("1.a.b"));
+        let (kind, at) = (FrameType::ResyncRequired, UnixSeconds(-5));
+        let durable = Frame::durable(kind.into(), &text, USER, at, "1.a.b");
+        let serialized = Frame::serialized(kind, &data, USER, at, Some("1.a.b"));
         assert_eq!(durable.as_str(), serialized.as_str());
         assert_eq!(durable.kind(), serialized.kind());
-        let momentary = Frame::momentary(kind, &text, USER, -5);
-        let serialized = Frame::serialized(kind, &data, USER, -5, None);
+        let momentary = Frame::momentary(kind, &text, USER, at);
+        let serialized = Frame::serialized(kind, &data, USER, at, None);
         assert_eq!(momentary.as_str(), serialized.as_str());
         assert_eq!(momentary.kind(), serialized.kind());
     }

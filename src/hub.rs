@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::error::Error;
 use crate::model::{ConnectionId, UserId};
-use crate::position::{Cursor, Horizon, Identity, Incarnation};
+use crate::position::{Cursor, Horizon, Identity};
 use crate::sync::lock;
 
 pub use event::{AsUpdate, Event, Subject};
@@ -88,8 +88,6 @@ struct State {
     users: HashMap<UserId, Sockets>,
     count: usize,
     position: Option<Cursor>,
-    incarnation: Option<Incarnation>,
-    is_torn: bool,
 }
 
 impl State {
@@ -151,8 +149,6 @@ impl Hub {
             users: HashMap::new(),
             count: 0,
             position: None,
-            is_torn: false,
-            incarnation: None,
         };
         Self {
             shared: Arc::new(Shared {
@@ -227,6 +223,12 @@ impl Hub {
         }
     }
 
+    /// Whether any of these users has a socket here.
+    pub fn concerns(&self, users: &[UserId]) -> bool {
+        let state = self.lock();
+        users.iter().any(|user| state.users.contains_key(user))
+    }
+
     /// Whether a user has sockets here.
     pub fn has_sockets(&self, user: UserId) -> bool {
         self.lock().users.contains_key(&user)
@@ -293,24 +295,6 @@ impl Hub {
     /// Begins at a position of another database or timeline, or at the first one.
     pub fn start_at(&self, position: Cursor) {
         self.lock().position = Some(position);
-    }
-
-    /// Whether the listener is at another database server than what is read: what clients missed is known to neither.
-    pub fn is_torn(&self) -> bool {
-        self.lock().is_torn
-    }
-
-    pub fn set_torn(&self, is_torn: bool) {
-        self.lock().is_torn = is_torn;
-    }
-
-    /// The database's, as the listener found it when it connected last.
-    pub fn incarnation(&self) -> Option<Incarnation> {
-        self.lock().incarnation
-    }
-
-    pub fn set_incarnation(&self, incarnation: Incarnation) {
-        self.lock().incarnation = Some(incarnation);
     }
 
     /// Moves the horizon forward; it never moves back.

@@ -31,6 +31,7 @@ use crate::error::Error;
 use crate::hub::Hub;
 use crate::live::Live;
 use crate::model::ReplicaId;
+use crate::position::Database;
 use crate::store::{Connector, Store};
 
 use backoff::Backoff;
@@ -81,6 +82,7 @@ pub struct Listener {
     hub: Hub,
     live: Live,
     stats: Arc<Stats>,
+    database: Database,
     state: watch::Sender<State>,
 }
 
@@ -93,10 +95,11 @@ impl Listener {
         live: Live,
     ) -> (Self, ListenerStatus) {
         let (state, receiver) = watch::channel(State::Starting);
-        let stats = Arc::new(Stats::default());
+        let (stats, database) = (Arc::new(Stats::default()), Database::default());
         let status = ListenerStatus {
             state: receiver,
             stats: Arc::clone(&stats),
+            database: database.clone(),
             heartbeat: config.heartbeat,
         };
         (
@@ -106,6 +109,7 @@ impl Listener {
                 hub,
                 live,
                 stats,
+                database,
                 state,
             },
             status,

@@ -3,6 +3,7 @@
 //! The way is that of an event, through the database and every replica's listener, but nothing is stored and no commit is
 //! flushed.
 
+mod agenda;
 mod presence;
 mod typing;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, SecondsFormat};
 use postgres_types::{FromSql, ToSql};
@@ -83,7 +83,8 @@ pub enum Reader {
 }
 
 /// A point in time, in whole seconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
 pub struct UnixSeconds(pub i64);
 
 impl UnixSeconds {
@@ -112,6 +113,33 @@ impl UnixSeconds {
     }
 }
 
+/// For frames.
+impl fmt::Display for UnixSeconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A point in time, in whole microseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+pub struct UnixMicros(pub i64);
+
+impl UnixMicros {
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self(since.map_or(0, |since| {
+            i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+        }))
+    }
+
+    /// How long after `earlier` it is; none before that, and at most what a number holds.
+    pub fn since(self, earlier: Self) -> Duration {
+        let micros = self.0.saturating_sub(earlier.0);
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+}
+
 /// A message's place in its conversation: 1, 2, 3 … in commit order.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSql, FromSql,
@@ -119,6 +147,19 @@ impl UnixSeconds {
 #[serde(transparent)]
 #[postgres(transparent)]
 pub struct Seq(pub i64);
+
+/// Which state of its row a message is in, counted from 1. Of a conversation 0.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, ToSql, FromSql,
+)]
+#[serde(transparent)]
+#[postgres(transparent)]
+pub struct Revision(pub i64);
+
+/// One of a replica's heartbeats, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+pub struct Beat(pub i64);
 
 /// The kinds of content that a message can have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

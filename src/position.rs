@@ -1,15 +1,42 @@
 //! Where a database is, and where a client is in it: the horizons and snapshots that cursors and catch-ups go by.
 
 use std::fmt;
-use std::sync::Arc;
+use std::num::ParseIntError;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 
+use crate::sync::lock;
+
+/// A transaction's number, PostgreSQL's `xid8`: never given out twice, except after a crash or a failover.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Xid(pub u64);
+
+impl FromStr for Xid {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for Xid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A transaction number below which everything is known to have ended and to have been delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Horizon(pub u64);
+pub struct Horizon(pub Xid);
 
 impl Horizon {
+    /// Whether the transaction is below it: it has ended, and was delivered.
+    pub fn covers(self, xid: Xid) -> bool {
+        xid < self.0
+    }
+
     /// PostgreSQL's text form of an `xid8`.
     pub(crate) fn to_text(self) -> String {
         self.0.to_string()
@@ -30,51 +57,83 @@ impl fmt::Display for Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Incarnation(pub Uuid);
 
+/// What the listener has found of the database when it connected last, for those who read what clients missed; clones share it.
+#[derive(Clone, Default)]
+pub struct Database(Arc<Mutex<Found>>);
+
+#[derive(Default)]
+struct Found {
+    incarnation: Option<Incarnation>,
+    is_torn: bool,
+}
+
+impl Database {
+    /// `None` before the listener has connected.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        lock(&self.0).incarnation
+    }
+
+    pub(crate) fn set_incarnation(&self, incarnation: Incarnation) {
+        lock(&self.0).incarnation = Some(incarnation);
+    }
+
+    /// Whether the listener is at another server than what is read: what clients missed is known to neither.
+    pub fn is_torn(&self) -> bool {
+        lock(&self.0).is_torn
+    }
+
+    pub(crate) fn set_torn(&self, is_torn: bool) {
+        lock(&self.0).is_torn = is_torn;
+    }
+}
+
 /// Which transactions had ended at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// The first number that had not been handed out.
-    end: u64,
+    end: Xid,
     /// Numbers below `end` that were still open.
-    open: Vec<u64>,
+    open: Vec<Xid>,
 }
 
 impl Snapshot {
     /// PostgreSQL's text form, `xmin:xmax:xip,…`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
-        let _first_open: u64 = parts.next()?.parse().ok()?;
+        let _first_open: Xid = parts.next()?.parse().ok()?;
         let end = parts.next()?.parse().ok()?;
         let open = parts
             .next()?
             .split(',')
             .filter(|xid| !xid.is_empty())
             .map(|xid| xid.parse().ok())
-            .collect::<Option<Vec<u64>>>()?;
+            .collect::<Option<Vec<Xid>>>()?;
         Some(Self { end, open })
     }
 
     /// All below this number.
     #[cfg(test)]
     pub fn until(end: u64) -> Self {
-        let open = Vec::new();
+        let (end, open) = (Xid(end), Vec::new());
         Self { end, open }
     }
 
     /// PostgreSQL's text form; the first number that was still open is found in the others.
     pub(crate) fn to_text(&self) -> String {
-        let first_open = self.open.iter().copied().min().unwrap_or(self.end).max(1);
-        let open: Vec<String> = self.open.iter().map(u64::to_string).collect();
-        format!("{first_open}:{}:{}", self.end.max(1), open.join(","))
+        let first_open = self.open.iter().copied().min().unwrap_or(self.end);
+        let open: Vec<String> = self.open.iter().map(Xid::to_string).collect();
+        // There is no transaction 0.
+        let [first_open, end] = [first_open, self.end].map(|xid| xid.max(Xid(1)));
+        format!("{first_open}:{end}:{}", open.join(","))
     }
 
     /// The first transaction number that had not been handed out.
-    pub fn end(&self) -> u64 {
+    pub fn end(&self) -> Xid {
         self.end
     }
 
     /// Whether the transaction had ended.
-    pub fn includes(&self, xid: u64) -> bool {
+    pub fn includes(&self, xid: Xid) -> bool {
         xid < self.end && !self.open.contains(&xid)
     }
 }
@@ -95,7 +154,7 @@ const MAX_CURSOR_BYTES: usize = 128;
 impl Cursor {
     /// `1.<identity>.<horizon>`, safe in a URL and in JSON.
     pub fn encode(&self) -> String {
-        format!("{CURSOR_VERSION}.{}.{:x}", self.identity, self.horizon.0)
+        format!("{CURSOR_VERSION}.{}.{:x}", self.identity, self.horizon.0.0)
     }
 
     /// `None` for anything that [`Cursor::encode`] did not make.
@@ -116,7 +175,7 @@ impl Cursor {
         let horizon = u64::from_str_radix(horizon, 16).ok()?;
         let cursor = Self {
             identity: Identity(identity.into()),
-            horizon: Horizon(horizon),
+            horizon: Horizon(Xid(horizon)),
         };
         // A position is written in one way.
         (cursor.encode() == text).then_some(cursor)
@@ -132,9 +191,9 @@ mod tests {
     #[test]
     fn a_snapshot_includes_what_had_ended() {
         let snapshot = Snapshot::parse("10:20:10,14,15").expect("a snapshot");
-        let ended: Vec<u64> = (8..22).filter(|xid| snapshot.includes(*xid)).collect();
+        let ended: Vec<u64> = (8..22).filter(|xid| snapshot.includes(Xid(*xid))).collect();
         assert_eq!(ended, [8, 9, 11, 12, 13, 16, 17, 18, 19]);
-        assert!(Snapshot::parse("7:7:").is_some_and(|s| s.includes(6) && !s.includes(7)));
+        assert!(Snapshot::parse("7:7:").is_some_and(|s| s.includes(Xid(6)) && !s.includes(Xid(7))));
         assert!(Snapshot::parse("7:x:").is_none());
         assert_eq!(snapshot.to_text(), "10:20:10,14,15");
         // Nothing had ended: there is no number below the first.
@@ -145,7 +204,7 @@ mod tests {
     fn a_cursor_survives_its_encoding() {
         let cursor = Cursor {
             identity: Identity("ffffffffffffffff-ffffffff-ffffffff-ffffffff-ffffffff".into()),
-            horizon: Horizon(u64::MAX),
+            horizon: Horizon(Xid(u64::MAX)),
         };
         assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor));
     }

@@ -9,11 +9,13 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::error::Error;
 use crate::fair_semaphore::{FairSemaphore, Permit};
-use crate::frame::Frame;
+use crate::frame::{EventType, Frame};
 use crate::hub::{Event, Hub, Subject};
 use crate::limits::{Holder, MemoryBudget, Reservation};
-use crate::model::UserId;
-use crate::position::{Cursor, Horizon, Incarnation, Snapshot};
+#[cfg(test)]
+use crate::model::MessageId;
+use crate::model::{UnixSeconds, UserId};
+use crate::position::{Cursor, Database, Horizon, Incarnation, Snapshot};
 use crate::store::{Change, MissedChanges, MissedRead, Store};
 use crate::turns;
 
@@ -22,6 +24,7 @@ use crate::turns;
 pub struct Replay {
     store: Store,
     hub: Hub,
+    database: Database,
     limits: ReplayLimits,
     semaphore: FairSemaphore,
     /// For what was read and is not sent yet. Apart from the permits: a client that takes what it missed slowly keeps no other from reading.
@@ -96,11 +99,12 @@ pub enum Repeat {
 }
 
 impl Replay {
-    pub fn new(store: Store, hub: Hub, limits: ReplayLimits) -> Self {
+    pub fn new(store: Store, hub: Hub, database: Database, limits: ReplayLimits) -> Self {
         let parallel = limits.parallel.min(store.connections_of_replays());
         Self {
             store,
             hub,
+            database,
             limits,
             semaphore: FairSemaphore::new(parallel, 1),
             budget: MemoryBudget::new(limits.bytes.saturating_mul(limits.parallel)),
@@ -119,6 +123,11 @@ impl Replay {
         turns::within(self.limits.patience, turn, turns::Kind::Replays, refusal).await
     }
 
+    /// The database's incarnation, as the listener found it when it connected last.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.database.incarnation()
+    }
+
     /// How many wait for their turn.
     pub fn waiting(&self) -> usize {
         self.semaphore.waiting()
@@ -132,7 +141,7 @@ impl Replay {
         let Some(position) = self.hub.position() else {
             return Err(Error::unavailable("the service is starting"));
         };
-        let incarnation = self.hub.incarnation();
+        let incarnation = self.incarnation();
         let resync = |reason| {
             Ok(Resume::ResyncRequired {
                 reason,
@@ -154,7 +163,7 @@ impl Replay {
             return resync("what happened since the cursor takes too long to read");
         };
         // The database's own word: right after a failover the listener does not know it yet.
-        if read.identity != position.identity || self.hub.is_torn() {
+        if read.identity != position.identity || self.database.is_torn() {
             return Err(Error::unavailable(
                 "the service is moving to another database server",
             ));
@@ -162,7 +171,7 @@ impl Replay {
         if asked.identity != position.identity {
             return resync("the cursor belongs to another database");
         }
-        if asked.horizon.0 > read.snapshot.end() {
+        if asked.horizon > Horizon(read.snapshot.end()) {
             return resync("the cursor is from the future");
         }
         if read.purged {
@@ -213,7 +222,7 @@ impl Missed {
     ) -> Self {
         let seen_below = asked.horizon;
         let (asked, reached) = (asked.encode(), reached.encode());
-        let now = chrono::Utc::now().timestamp();
+        let now = UnixSeconds::now();
         let last = changes.len().saturating_sub(1);
         let mut missed = Self {
             unsent: Unsent {
@@ -228,19 +237,15 @@ impl Missed {
         // One after the other is let go, so that the data is not there twice.
         for (place, change) in changes.into_iter().enumerate() {
             let cursor = if place == last { &reached } else { &asked };
+            let event_type = EventType::named(&change.event_type);
             missed.unsent.frames.push(Frame::durable(
-                &change.event_type,
+                event_type,
                 &change.data,
                 change.user,
                 now,
                 cursor,
             ));
-            let subject = Subject::of(
-                &change.event_type,
-                change.subject,
-                change.conversation,
-                change.xid,
-            );
+            let subject = Subject::of(event_type, change.subject, change.conversation, change.xid);
             if !matches!(subject, Subject::Read { .. }) {
                 missed.rows.insert(subject, change.version);
             }
@@ -250,7 +255,7 @@ impl Missed {
 
     /// As after the replay of this one row, which can be repeated until the horizon has passed `end`.
     #[cfg(test)]
-    pub fn of_row(row: uuid::Uuid, version: i64, end: u64) -> Self {
+    pub fn of_row(row: MessageId, version: i64, end: u64) -> Self {
         Self {
             unsent: Unsent::default(),
             rows: HashMap::from([(Subject::Row(row), version)]),
@@ -263,12 +268,12 @@ impl Missed {
     /// Whether the client has a live event already, from the replay or from before its cursor, where the replay is not over at the event's
     /// horizon; `incarnation`: the listener's, which is asked for what the replay has not told of by itself.
     pub fn repeat(&self, event: &Event, incarnation: impl Fn() -> Option<Incarnation>) -> Repeat {
-        if event.xid < self.seen_below.0 {
+        if self.seen_below.covers(event.xid) {
             return Repeat::Sent;
         }
         let has_crashed_since = || incarnation() != self.incarnation;
         let is_before_replay = |xid| self.snapshot.includes(xid) && !has_crashed_since();
-        let was_there = |xid| xid < self.seen_below.0 || is_before_replay(xid);
+        let was_there = |xid| self.seen_below.covers(xid) || is_before_replay(xid);
         let created = event.as_update.as_ref().and_then(|update| update.created);
         match event.subject {
             subject @ (Subject::Row(_) | Subject::Conversation { .. }) => {

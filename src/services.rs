@@ -77,7 +77,12 @@ impl Services {
         let health = Health::new(store.clone(), listener.clone(), users, lifecycle.clone());
         let auth = Auth::new(&config.auth, keys, store.clone());
         let reads = Reads::new(store.clone(), &config);
-        let replay = Replay::new(store.clone(), hub.clone(), ReplayLimits::from(&config));
+        let replay = Replay::new(
+            store.clone(),
+            hub.clone(),
+            listener.database(),
+            ReplayLimits::from(&config),
+        );
         Self {
             metrics: Metrics::new(Sources {
                 store: store.clone(),

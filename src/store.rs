@@ -39,7 +39,7 @@ use std::time::Duration;
 use deadpool_postgres::Status;
 use tokio::time::Instant;
 
-pub use changes::{Change, Changes, MissedChanges, MissedRead, ReadBack, RowBack};
+pub use changes::{Change, Changes, MissedChanges, MissedRead, ReadBack, RowBack, RowId};
 pub use connect::{ConnectError, Connector, DbConnection, RenewablePool, Session};
 pub(crate) use connect::{ISOLATION, LASTING};
 pub use conversations::{Marked, Opened};

@@ -15,7 +15,7 @@ use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig};
 use crate::live::{Live, PresenceTimes, TypingTimes};
 use crate::model::ReplicaId;
-use crate::position::{Cursor, Horizon, Identity};
+use crate::position::{Cursor, Horizon, Identity, Xid};
 use crate::services::{Parts, Services};
 use crate::store::{Connector, Store, StoreLimits, UsersLink, UsersLinked, UsersTable, Way};
 use crate::writer::{Writer, WriterLimits};
@@ -30,7 +30,7 @@ pub fn hub(socket_queue: usize) -> Hub {
     });
     hub.start_at(Cursor {
         identity: Identity("a-b-1".into()),
-        horizon: Horizon(1),
+        horizon: Horizon(Xid(1)),
     });
     hub
 }

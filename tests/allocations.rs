@@ -7,10 +7,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use pgchat::frame::Frame;
+use pgchat::frame::{Frame, FrameType};
 use pgchat::hub::{Delivery, Event, Hub, HubLimits, Subject, Subscription};
-use pgchat::model::UserId;
-use pgchat::position::{Cursor, Horizon, Identity};
+use pgchat::model::{MessageId, UnixSeconds, UserId};
+use pgchat::position::{Cursor, Horizon, Identity, Xid};
 use uuid::Uuid;
 
 /// The system's allocator, which counts. The one place of the project with `unsafe`: an allocator cannot do without.
@@ -53,7 +53,7 @@ fn hub() -> Hub {
     });
     hub.start_at(Cursor {
         identity: Identity("a".into()),
-        horizon: Horizon(1),
+        horizon: Horizon(Xid(1)),
     });
     hub
 }
@@ -62,15 +62,15 @@ fn hub() -> Hub {
 fn deliver(hub: &Hub, recipients: &[UserId; 2], sockets: &mut [Subscription]) -> usize {
     let before = COUNT.with(Cell::get);
     let event = Event {
-        subject: Subject::Row(Uuid::nil()),
+        subject: Subject::Row(MessageId(Uuid::nil())),
         version: 1,
-        xid: 1,
-        horizon: Horizon(1),
+        xid: Xid(1),
+        horizon: Horizon(Xid(1)),
         frame: Frame::durable(
-            "chat_message",
+            FrameType::ChatMessage.into(),
             r#"{"content":"hello"}"#,
             recipients[0],
-            1,
+            UnixSeconds(1),
             "1.a.1",
         ),
         made_at: None,

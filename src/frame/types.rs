@@ -1,5 +1,7 @@
 //! The names of frames on the wire: the `type` of what is sent to clients, and of the commands that they send.
 
+use serde::{Deserialize, Deserializer};
+
 use crate::names::names;
 
 /// Names on the wire, which are read as well.
@@ -38,6 +40,48 @@ wire_names! {
         ResyncRequired = "resync_required",
         TokenExpiring = "token_expiring",
         ServerClosing = "server_closing",
+    }
+}
+
+/// The type of a durable event, as PostgreSQL named it: a newer schema may name one that this version does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventType<'a> {
+    kind: Option<FrameType>,
+    name: &'a str,
+}
+
+impl<'a> EventType<'a> {
+    pub fn named(name: &'a str) -> Self {
+        let kind = FrameType::named(name);
+        Self { kind, name }
+    }
+
+    /// `None`: this version does not know it.
+    pub fn kind(self) -> Option<FrameType> {
+        self.kind
+    }
+
+    pub fn is(self, kind: FrameType) -> bool {
+        self.kind == Some(kind)
+    }
+
+    pub fn name(self) -> &'a str {
+        self.name
+    }
+}
+
+impl From<FrameType> for EventType<'static> {
+    fn from(kind: FrameType) -> Self {
+        Self {
+            kind: Some(kind),
+            name: kind.name(),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for EventType<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&str>::deserialize(deserializer).map(Self::named)
     }
 }
 

@@ -181,7 +181,7 @@ pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
     let sent = sent.map_err(|error| caller.concealed(error))?;
     sent.log(|sent| {
         let request = REQUEST_ID.try_with(String::clone).unwrap_or_default();
-        log::debug!(target: SENT_LOG, userId:% = sender, messageId:% = sent.id, seq = sent.seq; "request {request:?} of user {sender}: {sent}");
+        log::debug!(target: SENT_LOG, userId:% = sender, messageId:% = sent.id, seq = sent.seq.0; "request {request:?} of user {sender}: {sent}");
     });
     let status = match sent.repeated {
         true => StatusCode::OK,

@@ -5,39 +5,46 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::Counted;
-use crate::frame::{Frame, FrameType};
-use crate::position::Horizon;
+use crate::frame::{EventType, Frame, FrameType};
+use crate::model::{ConversationId, MessageId, UnixMicros, UserId};
+use crate::position::{Horizon, Xid};
 
 /// What an event is about; with its version it tells a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// A message (version: its revision).
-    Row(Uuid),
+    Row(MessageId),
     /// A conversation that a transaction has made (version 0). Another program may have given the same id to a message, or give it to a
     /// conversation once more when this one is deleted.
-    Conversation { id: Uuid, xid: u64 },
+    Conversation { id: ConversationId, xid: Xid },
     /// Marks of one reader by one transaction (version: the seq read up to).
     Read {
-        conversation: Uuid,
-        reader: Uuid,
-        xid: u64,
+        conversation: ConversationId,
+        reader: UserId,
+        xid: Xid,
     },
     /// That a user is to reload, because of one transaction (version 0).
-    Reload { user: Uuid, xid: u64 },
+    Reload { user: UserId, xid: Xid },
 }
 
 impl Subject {
     /// Of an event of this type about `id` (of reading, the reader; of a reload, the user) in a conversation, made by a transaction.
-    pub fn of(event_type: &str, id: Uuid, conversation: Uuid, xid: u64) -> Self {
-        match FrameType::named(event_type) {
+    pub fn of(event_type: EventType<'_>, id: Uuid, conversation: ConversationId, xid: Xid) -> Self {
+        match event_type.kind() {
             Some(FrameType::MessagesRead) => Self::Read {
                 conversation,
-                reader: id,
+                reader: UserId(id),
                 xid,
             },
-            Some(FrameType::ConversationCreated) => Self::Conversation { id, xid },
-            Some(FrameType::ResyncRequired) => Self::Reload { user: id, xid },
-            _ => Self::Row(id),
+            Some(FrameType::ConversationCreated) => Self::Conversation {
+                id: ConversationId(id),
+                xid,
+            },
+            Some(FrameType::ResyncRequired) => Self::Reload {
+                user: UserId(id),
+                xid,
+            },
+            _ => Self::Row(MessageId(id)),
         }
     }
 }
@@ -67,12 +74,12 @@ pub struct Event {
     pub subject: Subject,
     pub version: i64,
     /// The transaction that made it.
-    pub xid: u64,
+    pub xid: Xid,
     /// The horizon of its notification: every transaction below it stands ahead of it in the queue. Zero from a catch-up.
     pub horizon: Horizon,
     pub frame: Frame,
-    /// When its change was made, in Unix microseconds; none from a catch-up, which is late by its nature.
-    pub made_at: Option<i64>,
+    /// When its change was made; none from a catch-up, which is late by its nature.
+    pub made_at: Option<UnixMicros>,
     /// Of an insertion that was read from the tables after a later change.
     pub as_update: Option<AsUpdate>,
     /// Of the memory for what waits for sockets.
@@ -98,5 +105,5 @@ impl Event {
 pub struct AsUpdate {
     pub frame: Frame,
     /// The transaction of the insertion.
-    pub created: Option<u64>,
+    pub created: Option<Xid>,
 }

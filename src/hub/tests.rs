@@ -3,12 +3,14 @@ use std::time::Duration;
 
 use super::socket::QUEUE_BYTES;
 use super::*;
+use crate::model::MessageId;
+use crate::position::Xid;
 
 fn hub(limits: HubLimits) -> Hub {
     let hub = Hub::new(limits);
     hub.start_at(Cursor {
         identity: Identity("a".into()),
-        horizon: Horizon(1),
+        horizon: Horizon(Xid(1)),
     });
     hub
 }
@@ -26,10 +28,10 @@ fn user(n: u128) -> UserId {
 
 fn event(version: i64) -> Arc<Event> {
     Arc::new(Event {
-        subject: Subject::Row(Uuid::nil()),
+        subject: Subject::Row(MessageId(Uuid::nil())),
         version,
-        xid: 1,
-        horizon: Horizon(1),
+        xid: Xid(1),
+        horizon: Horizon(Xid(1)),
         frame: version.to_string().into(),
         made_at: None,
         as_update: None,
@@ -438,8 +440,8 @@ async fn a_reload_that_is_told_at_once_does_not_wait_behind_one_that_is_held_bac
 fn the_horizon_never_moves_back_and_belongs_to_its_database() {
     let hub = hub(LIMITS);
     let here = Identity("a".into());
-    assert_eq!(hub.advance(&here, Horizon(9)), Horizon(9));
-    assert_eq!(hub.advance(&here, Horizon(5)), Horizon(9));
-    hub.advance(&Identity("b".into()), Horizon(99));
-    assert_eq!(hub.position().map(|p| p.horizon), Some(Horizon(9)));
+    assert_eq!(hub.advance(&here, Horizon(Xid(9))), Horizon(Xid(9)));
+    assert_eq!(hub.advance(&here, Horizon(Xid(5))), Horizon(Xid(9)));
+    hub.advance(&Identity("b".into()), Horizon(Xid(99)));
+    assert_eq!(hub.position().map(|p| p.horizon), Some(Horizon(Xid(9))));
 }

@@ -4,15 +4,15 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use crate::hub::Subject;
-use crate::position::Horizon;
+use crate::position::{Horizon, Xid};
 
 /// Its memory is bounded, though one open write transaction anywhere in the cluster holds the horizon back: a row is two
 /// subjects at most (itself, and that it was read), so with room for twice the rows that a catch-up may read, it knows all
 /// that one can repeat.
 pub(super) struct Delivered {
-    versions: HashMap<Subject, (i64, u64)>,
+    versions: HashMap<Subject, (i64, Xid)>,
     /// In order of delivery, which is nearly the order of transactions.
-    order: VecDeque<(Subject, u64)>,
+    order: VecDeque<(Subject, Xid)>,
     /// Most subjects that are remembered; beyond them the oldest are forgotten.
     capacity: usize,
 }
@@ -46,7 +46,7 @@ impl Delivered {
     }
 
     /// This version, made by the transaction `xid`, was delivered.
-    pub fn record(&mut self, subject: Subject, version: i64, xid: u64) {
+    pub fn record(&mut self, subject: Subject, version: i64, xid: Xid) {
         let known = match self.versions.entry(subject) {
             Entry::Vacant(place) => {
                 place.insert((version, xid));
@@ -73,7 +73,11 @@ impl Delivered {
     /// Forgets what is below the horizon of a notification: no catch-up will read it, and the queue holds no
     /// repeat of it any more.
     pub fn prune(&mut self, horizon: Horizon) {
-        while self.order.front().is_some_and(|(_, xid)| *xid < horizon.0) {
+        while self
+            .order
+            .front()
+            .is_some_and(|(_, xid)| horizon.covers(*xid))
+        {
             self.drop_oldest();
         }
     }
@@ -108,20 +112,25 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::model::MessageId;
 
     fn row(n: u128) -> Subject {
-        Subject::Row(Uuid::from_u128(n))
+        Subject::Row(MessageId(Uuid::from_u128(n)))
+    }
+
+    fn horizon(xid: u64) -> Horizon {
+        Horizon(Xid(xid))
     }
 
     #[test]
     fn repeats_are_told_until_the_horizon_passes_them() {
         let mut delivered = Delivered::new(100);
-        delivered.record(row(1), 1, 10);
-        delivered.record(row(2), 1, 11);
+        delivered.record(row(1), 1, Xid(10));
+        delivered.record(row(2), 1, Xid(11));
         assert_eq!(delivered.standing(row(1), 1), Standing::Repeat);
         assert_eq!(delivered.standing(row(1), 2), Standing::Later);
         assert_eq!(delivered.standing(row(3), 1), Standing::New);
-        delivered.prune(Horizon(11));
+        delivered.prune(horizon(11));
         assert_eq!(delivered.standing(row(1), 1), Standing::New);
         assert_eq!(delivered.standing(row(2), 1), Standing::Repeat);
     }
@@ -129,19 +138,19 @@ mod tests {
     #[test]
     fn a_later_change_keeps_its_subject_in_memory() {
         let mut delivered = Delivered::new(100);
-        delivered.record(row(1), 1, 10);
-        delivered.record(row(1), 2, 20);
-        delivered.prune(Horizon(15));
+        delivered.record(row(1), 1, Xid(10));
+        delivered.record(row(1), 2, Xid(20));
+        delivered.prune(horizon(15));
         assert_eq!(delivered.standing(row(1), 2), Standing::Repeat);
-        delivered.prune(Horizon(21));
+        delivered.prune(horizon(21));
         assert!(delivered.versions.is_empty() && delivered.order.is_empty());
     }
 
     #[test]
     fn what_covers_less_than_before_makes_nothing_earlier_news() {
         let mut delivered = Delivered::new(100);
-        delivered.record(row(1), 9, 10);
-        delivered.record(row(1), 2, 10);
+        delivered.record(row(1), 9, Xid(10));
+        delivered.record(row(1), 2, Xid(10));
         assert_eq!(delivered.standing(row(1), 9), Standing::Repeat);
     }
 
@@ -149,7 +158,7 @@ mod tests {
     fn memory_is_bounded() {
         let mut delivered = Delivered::new(100);
         for n in 0..310 {
-            delivered.record(row(n), 1, 5);
+            delivered.record(row(n), 1, Xid(5));
         }
         assert_eq!(delivered.versions.len(), 100);
         assert!(delivered.order.len() <= 200);
@@ -160,10 +169,10 @@ mod tests {
     #[test]
     fn what_changes_again_and_again_pushes_nothing_else_out() {
         let mut delivered = Delivered::new(100);
-        delivered.record(row(1), 1, 1);
+        delivered.record(row(1), 1, Xid(1));
         for n in 2..1000 {
-            delivered.record(row(2), n, 2 * n.unsigned_abs());
-            delivered.record(row(2), n + 1, 2 * n.unsigned_abs());
+            delivered.record(row(2), n, Xid(2 * n.unsigned_abs()));
+            delivered.record(row(2), n + 1, Xid(2 * n.unsigned_abs()));
         }
         assert_eq!(delivered.standing(row(1), 1), Standing::Repeat);
         assert_eq!(delivered.standing(row(2), 1000), Standing::Repeat);

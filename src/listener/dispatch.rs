@@ -3,12 +3,11 @@
 mod catch_up;
 mod told;
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-use uuid::Uuid;
 
 use super::Stats;
 use super::delivered::{Delivered, Standing};
@@ -19,9 +18,9 @@ use crate::error::Error;
 use crate::frame::FrameType;
 use crate::hub::{Event, Hub, Subject};
 use crate::live::Live;
-use crate::model::{ReplicaId, UserId};
-use crate::position::{Horizon, Incarnation, Snapshot};
-use crate::store::{Pair, ReadBack, RowBack, Store, Telling};
+use crate::model::{ConversationId, MessageId, ReplicaId, UnixSeconds, UserId};
+use crate::position::{Cursor, Horizon, Incarnation, Snapshot, Xid};
+use crate::store::{Pair, ReadBack, RowBack, RowId, Store, Telling};
 
 pub(super) use catch_up::CaughtUp;
 
@@ -106,11 +105,12 @@ impl Dispatcher {
             return Ok(None);
         };
         // No transaction's horizon is above its own number.
-        if let Some(horizon) = payload.horizon.filter(|horizon| *horizon <= payload.xid) {
-            position.horizon = self.hub.advance(&position.identity, Horizon(horizon));
+        let horizon = payload.horizon;
+        if let Some(horizon) = horizon.filter(|horizon| !horizon.covers(payload.xid)) {
+            position.horizon = self.hub.advance(&position.identity, horizon);
             // By this payload's own horizon: right after a catch-up the hub's is ahead of the queue, which
             // still holds what committed between LISTEN and the catch-up's reading.
-            self.delivered.prune(Horizon(horizon));
+            self.delivered.prune(horizon);
             self.unflushed.flushed();
         } else if !payload.events.is_empty() {
             self.unflushed.told();
@@ -119,14 +119,11 @@ impl Dispatcher {
             // Clients that were here load it, and those that came meanwhile may have got it by a replay. What its sender typed ends by itself.
             payload.events.clear();
         }
-        let cursor = position.encode();
-        let fetched = self.fetch_missing(&payload).await?;
-        for event in &payload.events {
-            match event.message.and_then(|id| fetched.get(&id)) {
-                Some(None) if event.data.is_none() => self.have_reload(&payload, event, &cursor),
-                _ => self.deliver(&payload, event, &fetched, &cursor),
-            }
+        for event in &mut payload.events {
+            event.concerns_sockets = self.hub.concerns(&event.recipients);
         }
+        let fetched = self.fetch_missing(&payload).await?;
+        self.deliver_all(&payload, &fetched, &position);
         self.hear(&payload);
         if !payload.events.is_empty() || !payload.typing.is_empty() {
             // The sessions of the sockets get their turn before the next notification.
@@ -165,57 +162,47 @@ impl Dispatcher {
         Some(self.beats.echo(beat))
     }
 
-    fn deliver(
+    /// The events of a payload, in its order. The cursor is only written for those that become frames.
+    fn deliver_all(
         &mut self,
         payload: &Payload<'_>,
-        event: &PayloadEvent<'_>,
-        fetched: &HashMap<Uuid, Option<RowBack>>,
-        cursor: &str,
+        fetched: &HashMap<RowId, Option<RowBack>>,
+        position: &Cursor,
     ) {
-        let told = match (event.data, event.message.or(event.conversation)) {
-            (Some(data), Some(id)) => Told::of_row(id, event, data.get(), payload.xid),
-            (Some(data), None) if event.event_type == FrameType::ResyncRequired.name() => {
-                Told::of_reload(event, data.get(), payload.xid)
+        let cursor = LazyCell::new(|| position.encode());
+        for event in &payload.events {
+            if is_lost(event, fetched) {
+                self.have_reload(payload, event, &cursor);
+                continue;
             }
-            (Some(data), None) => match serde_json::from_str::<ReadMark>(data.get()) {
-                Ok(mark) => Told::of_mark(&mark, event, data.get(), payload.xid),
-                Err(error) => {
-                    log::warn!(
-                        "an event of {} bytes that this version does not know: {}",
-                        data.get().len(),
-                        fault_without_text(&error)
-                    );
-                    return;
-                }
-            },
-            (None, Some(id)) => match fetched.get(&id) {
-                Some(Some(row)) if told::is_about(event, row) => {
-                    Told::of_row_now(row, event, payload.xid)
-                }
-                // Told already, or gone and made anew, perhaps for others, or a conversation that is gone: an event of its own will say so.
-                _ => return,
-            },
-            (None, None) => return,
-        };
-        if self.was_told(told.subject, told.version) {
-            return;
-        }
-        self.hand_over(
-            &event.recipients,
-            Event {
-                horizon: Horizon(payload.horizon.unwrap_or_default().min(payload.xid)),
-                made_at: payload.at_micros,
-                ..told.into_event(event.user, payload.at, cursor)
-            },
-        );
-        if event.event_type == FrameType::ChatMessage.name() {
-            self.end_typing(event.user, &event.recipients, payload.at);
+            let Some(told) = told_of(event, payload.xid, fetched) else {
+                continue;
+            };
+            if self.was_told(told.subject, told.version) {
+                continue;
+            }
+            if event.concerns_sockets {
+                self.hand_over(
+                    &event.recipients,
+                    Event {
+                        horizon: payload
+                            .horizon
+                            .unwrap_or_default()
+                            .min(Horizon(payload.xid)),
+                        made_at: payload.at_micros,
+                        ..told.into_event(event.user, payload.at, &cursor)
+                    },
+                );
+            } else {
+                self.note(told.subject, told.version, told.xid);
+            }
+            if event.event_type.is(FrameType::ChatMessage) {
+                self.end_typing(event.user, &event.recipients, payload.at);
+            }
         }
     }
 
-    /// Of a message that was asked for there is nothing left, not even a tombstone: it was removed for its age, of which no event tells. What
-    /// it had become is not known any more, and both who have it reload, as they would coming back. (Nor is it known of a conversation that was
-    /// deleted outright, for which both reload anyway.)
+    /// Both who have a message that is lost reload, as they would coming back.
     fn have_reload(&mut self, payload: &Payload<'_>, event: &PayloadEvent<'_>, cursor: &str) {
         for user in event.recipients {
             let told = Told::of_lost(user, payload.xid);
@@ -239,34 +226,40 @@ impl Dispatcher {
     }
 
     /// The sender of a message has stopped typing it.
-    fn end_typing(&self, typist: UserId, recipients: &[UserId; 2], at: i64) {
+    fn end_typing(&self, typist: UserId, recipients: &[UserId; 2], at: UnixSeconds) {
         for to in recipients.iter().filter(|to| **to != typist) {
             self.live.typing().wrote(Pair { typist, to: *to }, at);
         }
     }
 
     /// Reads back the rows that did not fit into the payload, as they are now, which may be later than the event; `None` where nothing is left of
-    /// a message. Rows that a catch-up has told already are left out: a later state of them would be told as if the event itself were news.
+    /// a message. Left out are rows that no
+    /// socket here is told of, and those that a catch-up has told already: a later state of them would be told as if the event itself were news.
     async fn fetch_missing(
         &mut self,
         payload: &Payload<'_>,
-    ) -> Result<HashMap<Uuid, Option<RowBack>>, Error> {
-        let missing = || payload.events.iter().filter(|event| event.data.is_none());
-        let messages: Vec<Uuid> = missing()
+    ) -> Result<HashMap<RowId, Option<RowBack>>, Error> {
+        let missing = || {
+            let events = payload.events.iter();
+            events.filter(|event| event.data.is_none() && event.concerns_sockets)
+        };
+        let messages: Vec<MessageId> = missing()
             .filter_map(|event| event.message.map(|id| (id, event.revision)))
-            .filter(|(id, revision)| !self.was_told(Subject::Row(*id), *revision))
+            .filter(|(id, revision)| !self.was_told(Subject::Row(*id), revision.0))
             .map(|(id, _)| id)
             .collect();
-        let conversations: Vec<Uuid> = missing().filter_map(|event| event.conversation).collect();
-        let mut fetched: HashMap<_, _> = messages.iter().map(|id| (*id, None)).collect();
-        for (what, ids) in [
-            (ReadBack::Messages, messages),
-            (ReadBack::Conversations, conversations),
+        let conversations: Vec<ConversationId> =
+            missing().filter_map(|event| event.conversation).collect();
+        let asked = messages.iter().map(|id| (RowId::Message(*id), None));
+        let mut fetched: HashMap<_, _> = asked.collect();
+        for what in [
+            ReadBack::Messages(&messages),
+            ReadBack::Conversations(&conversations),
         ] {
-            if ids.is_empty() {
+            if what.is_empty() {
                 continue;
             }
-            let rows = self.store.read_back(what, &ids).await?;
+            let rows = self.store.read_back(what).await?;
             if rows.iter().any(|row| row.xid != Some(payload.xid)) {
                 self.unflushed.read(self.beats.coming());
             }
@@ -276,10 +269,57 @@ impl Dispatcher {
     }
 
     fn hand_over(&mut self, recipients: &[UserId; 2], event: Event) {
-        self.delivered
-            .record(event.subject, event.version, event.xid);
-        self.stats.events.fetch_add(1, Ordering::Relaxed);
+        self.note(event.subject, event.version, event.xid);
         self.hub.publish(recipients, &Arc::new(event));
+    }
+
+    /// Remembers an event that was heard or read. All that concerns no socket here: one that comes now knows of it by what it loads or has
+    /// replayed, so that a catch-up must not tell it as news.
+    fn note(&mut self, subject: Subject, version: i64, xid: Xid) {
+        self.delivered.record(subject, version, xid);
+        self.stats.events.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether of a message that was asked for there is nothing left, not even a tombstone: it was removed for its age, of which no event tells.
+/// What it had become is not known any more. (Nor is it known of a conversation that was deleted outright, for which both reload anyway.)
+fn is_lost(event: &PayloadEvent<'_>, fetched: &HashMap<RowId, Option<RowBack>>) -> bool {
+    let message = event.message.filter(|_| event.data.is_none());
+    message.is_some_and(|id| matches!(fetched.get(&RowId::Message(id)), Some(None)))
+}
+
+/// What an event tells; nothing where this version does not know it, or where its row is to be read back and is not there.
+fn told_of<'a>(
+    event: &'a PayloadEvent<'_>,
+    xid: Xid,
+    fetched: &'a HashMap<RowId, Option<RowBack>>,
+) -> Option<Told<'a>> {
+    match (event.data, event.row()) {
+        (Some(data), Some(id)) => Some(Told::of_row(id, event, data.get(), xid)),
+        (Some(data), None) if event.event_type.is(FrameType::ResyncRequired) => {
+            Some(Told::of_reload(event, data.get(), xid))
+        }
+        (Some(data), None) => match serde_json::from_str::<ReadMark>(data.get()) {
+            Ok(mark) => Some(Told::of_mark(&mark, event, data.get(), xid)),
+            Err(error) => {
+                log::warn!(
+                    "an event of {} bytes that this version does not know: {}",
+                    data.get().len(),
+                    fault_without_text(&error)
+                );
+                None
+            }
+        },
+        // It was not read back, and becomes no frame.
+        (None, Some(id)) if !event.concerns_sockets => Some(Told::of_row(id, event, "", xid)),
+        (None, Some(id)) => match fetched.get(&id) {
+            Some(Some(row)) if told::is_about(event, row) => {
+                Some(Told::of_row_now(row, event, xid))
+            }
+            // Told already, or gone and made anew, perhaps for others, or a conversation that is gone: an event of its own will say so.
+            _ => None,
+        },
+        (None, None) => None,
     }
 }
 
@@ -320,98 +360,4 @@ fn unknown_version(version: u32) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing;
-
-    fn dispatcher() -> Dispatcher {
-        let hub = testing::hub(1);
-        let minute = Duration::from_secs(60);
-        let services = testing::services(hub.clone(), minute, minute);
-        let (store, live) = (services.store.clone(), services.live.clone());
-        Dispatcher::new(
-            store,
-            hub,
-            live,
-            ReplicaId(Uuid::nil()),
-            1000,
-            Arc::default(),
-        )
-    }
-
-    /// Any program that can connect to the database can send one.
-    #[tokio::test]
-    async fn a_heartbeat_that_was_not_sent_proves_nothing() {
-        let mut dispatcher = dispatcher();
-        let beats = dispatcher.beats();
-        let sent = beats.next();
-        for forged in [0, -1, sent + 1, i64::MAX] {
-            let echo = dispatcher.dispatch(&heartbeat(forged)).await;
-            assert_eq!(echo.expect("one of ours"), None, "{forged}");
-            assert_eq!(beats.echoed(), 0, "{forged}");
-        }
-        // Nor does one of another replica, which counts its own.
-        let other = heartbeat_of(ReplicaId(Uuid::max()), sent);
-        let echo = dispatcher.dispatch(&other).await;
-        assert_eq!(echo.expect("one of ours"), None);
-        assert_eq!(beats.echoed(), 0);
-        let echo = dispatcher.dispatch(&heartbeat(sent)).await;
-        assert!(echo.expect("one of ours").is_some());
-        assert_eq!(beats.echoed(), sent);
-    }
-
-    #[tokio::test]
-    async fn a_horizon_that_is_above_its_own_transaction_is_none() {
-        let mut dispatcher = dispatcher();
-        let mut horizon_after = async |horizon: u64| {
-            let text = format!(r#"{{"v":1,"xid":"9","horizon":"{horizon}","at":5}}"#);
-            dispatcher.dispatch(&text).await.expect("one of ours");
-            dispatcher.hub.position().expect("live").horizon
-        };
-        let before = horizon_after(1).await;
-        assert_eq!(horizon_after(10).await, before);
-        assert_eq!(horizon_after(9).await, Horizon(9));
-    }
-
-    /// What had ended by then is left out of catch-ups by its number, which the crash may give to something else.
-    #[tokio::test]
-    async fn until_a_heartbeat_is_back_a_crash_may_have_taken_back_what_had_ended_at_the_start() {
-        let mut dispatcher = dispatcher();
-        let incarnation = |number| Incarnation(Uuid::from_u128(number));
-        assert!(!dispatcher.may_be_lost_in(incarnation(1)));
-        dispatcher.start_after(Snapshot::default());
-        for crash in [2, 3] {
-            assert!(dispatcher.may_be_lost_in(incarnation(crash)));
-            dispatcher.forget(incarnation(crash));
-            dispatcher.start_after(Snapshot::default());
-        }
-        let sent = dispatcher.beats().next();
-        let echo = dispatcher.dispatch(&heartbeat(sent)).await;
-        assert!(echo.expect("one of ours").is_some());
-        assert!(!dispatcher.may_be_lost_in(incarnation(4)));
-    }
-
-    /// What a crash took back had a number, which it may have given to a mark.
-    #[tokio::test]
-    async fn what_was_caught_up_with_before_a_crash_hides_no_read_mark_after_it() {
-        let mut dispatcher = dispatcher();
-        let reader = Uuid::from_u128(1);
-        let mark = Subject::Read {
-            conversation: Uuid::nil(),
-            reader,
-            xid: 9,
-        };
-        dispatcher.caught_up = Snapshot::parse("20:20:").expect("a snapshot");
-        assert!(dispatcher.was_told(mark, 1));
-        dispatcher.forget(Incarnation(Uuid::from_u128(2)));
-        assert!(!dispatcher.was_told(mark, 1));
-    }
-
-    fn heartbeat(beat: i64) -> String {
-        heartbeat_of(ReplicaId(Uuid::nil()), beat)
-    }
-
-    fn heartbeat_of(replica: ReplicaId, beat: i64) -> String {
-        format!(r#"{{"v":1,"xid":"9","at":5,"heartbeat":{{"replica":"{replica}","beat":{beat}}}}}"#)
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ use super::Stats;
 use super::dispatch::Dispatcher;
 use crate::hub::{Delivery, GivenUp, Hub, Subscription};
 use crate::model::{ReplicaId, UserId};
-use crate::position::Cursor;
+use crate::position::{Cursor, Horizon};
 use crate::services::Services;
 
 /// A dispatcher of notifications that no database sent, with one socket that gets their events.
@@ -19,7 +19,7 @@ pub struct ListenerHarness {
     hub: Hub,
     user: UserId,
     socket: Subscription,
-    horizon: u64,
+    horizon: Horizon,
 }
 
 impl ListenerHarness {
@@ -40,7 +40,7 @@ impl ListenerHarness {
             ),
             hub,
             user,
-            horizon: 0,
+            horizon: Horizon::default(),
         }
     }
 
@@ -63,8 +63,8 @@ impl ListenerHarness {
             }
         }
         let position = self.hub.position().expect("a position");
-        assert!(position.horizon.0 >= self.horizon);
-        self.horizon = position.horizon.0;
+        assert!(position.horizon >= self.horizon);
+        self.horizon = position.horizon;
         assert_eq!(Cursor::decode(&position.encode()), Some(position));
     }
 }

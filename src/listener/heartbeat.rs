@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep_until;
 
 use super::reader::Progress;
-use crate::model::ReplicaId;
+use crate::model::{Beat, ReplicaId};
 use crate::position::Identity;
 use crate::store::Store;
 
@@ -34,35 +34,36 @@ impl Beats {
     }
 
     /// The number of the next one, which is sent now.
-    pub fn next(&self) -> i64 {
-        let number = self.sent.fetch_add(1, Ordering::AcqRel) + 1;
-        self.sent_at(number).store(self.micros(), Ordering::Relaxed);
-        number
+    pub fn next(&self) -> Beat {
+        let beat = Beat(self.sent.fetch_add(1, Ordering::AcqRel) + 1);
+        self.sent_at(beat).store(self.micros(), Ordering::Relaxed);
+        beat
     }
 
-    fn sent_at(&self, number: i64) -> &AtomicI64 {
+    fn sent_at(&self, Beat(number): Beat) -> &AtomicI64 {
         &self.sent_micros[usize::try_from(number % KNOWN).unwrap_or_default()]
     }
 
     /// The one that is not sent yet.
-    pub fn coming(&self) -> i64 {
-        self.sent.load(Ordering::Acquire) + 1
+    pub fn coming(&self) -> Beat {
+        Beat(self.sent.load(Ordering::Acquire) + 1)
     }
 
     /// Whether this one was sent: any program that can connect to the database can NOTIFY anything.
-    pub fn was_sent(&self, number: i64) -> bool {
-        (1..self.coming()).contains(&number)
+    pub fn was_sent(&self, beat: Beat) -> bool {
+        (Beat(1)..self.coming()).contains(&beat)
     }
 
-    /// The highest number that came back; 0 before the first.
-    pub fn echoed(&self) -> i64 {
-        self.echoed.load(Ordering::Acquire)
+    /// The newest that came back, if any has.
+    pub fn echoed(&self) -> Option<Beat> {
+        let number = self.echoed.load(Ordering::Acquire);
+        (number > 0).then_some(Beat(number))
     }
 
     /// This one came back; returns how long it was on its way. Right for the newest [`KNOWN`].
-    pub fn echo(&self, number: i64) -> Duration {
-        self.echoed.fetch_max(number, Ordering::AcqRel);
-        let micros = self.micros() - self.sent_at(number).load(Ordering::Relaxed);
+    pub fn echo(&self, beat: Beat) -> Duration {
+        self.echoed.fetch_max(beat.0, Ordering::AcqRel);
+        let micros = self.micros() - self.sent_at(beat).load(Ordering::Relaxed);
         Duration::from_micros(u64::try_from(micros).unwrap_or(0))
     }
 
@@ -85,8 +86,8 @@ pub(super) async fn beat(
     let mut missing = Missing::default();
     loop {
         let due = tokio::time::Instant::now() + interval;
-        let number = beats.next();
-        match store.heartbeat(replica, number, interval).await {
+        let beat = beats.next();
+        match store.heartbeat(replica, Some(beat), interval).await {
             Ok((there, _)) if there != here => {
                 store.renew_connections();
                 return torn(&here, &there);
@@ -96,8 +97,8 @@ pub(super) async fn beat(
                 sleep_until(due.max(least)).await;
                 // In this order: what was done with by then had come, and had been echoed.
                 let done = progress.done();
-                let lost = missing.look(number, beats.echoed(), done, progress.came());
-                if let Some(lost) = lost {
+                let lost = missing.look(beat, beats.echoed(), done, progress.came());
+                if let Some(Beat(lost)) = lost {
                     return format!("heartbeat {lost} did not come back through the queue");
                 }
             }
@@ -120,16 +121,17 @@ pub(super) fn torn(listener: &Identity, pooled: &Identity) -> String {
 /// The oldest heartbeat that should have come back and may wait for the dispatcher yet, and how many payloads had come by then: if it
 /// is none of these, it was lost. So it is judged when they are done with, however many have come behind them.
 #[derive(Default)]
-struct Missing(Option<(i64, u64)>);
+struct Missing(Option<(Beat, u64)>);
 
 impl Missing {
-    /// The heartbeat `number` should have come back by now. The one that was lost, if one was.
-    fn look(&mut self, number: i64, echoed: i64, done: u64, came: u64) -> Option<i64> {
-        self.0 = self.0.filter(|(first, _)| echoed < *first);
-        if echoed >= number {
+    /// The heartbeat `beat` should have come back by now; `echoed` is the newest that has. The one that was lost, if one was.
+    fn look(&mut self, beat: Beat, echoed: Option<Beat>, done: u64, came: u64) -> Option<Beat> {
+        let is_back = |beat| echoed.is_some_and(|echoed| echoed >= beat);
+        self.0 = self.0.filter(|(first, _)| !is_back(*first));
+        if is_back(beat) {
             return None;
         }
-        let (first, among) = *self.0.get_or_insert((number, came));
+        let (first, among) = *self.0.get_or_insert((beat, came));
         (done >= among).then_some(first)
     }
 }
@@ -167,7 +169,7 @@ mod tests {
         );
         let beating = tokio::time::timeout(INTERVAL * 9 / 2, beating).await;
         assert!(beating.is_err(), "none was sent, so none is missed");
-        assert_eq!(beats.coming(), 6);
+        assert_eq!(beats.coming(), Beat(6));
     }
 
     /// Many times as often as a connection may take to be made.
@@ -190,7 +192,7 @@ mod tests {
         let connections = connections_made_by(async |store| {
             let beats = Arc::new(Beats::new());
             let some = async {
-                while beats.coming() <= 10 {
+                while beats.coming() <= Beat(10) {
                     tokio::time::sleep(OFTEN).await;
                 }
             };
@@ -223,32 +225,47 @@ mod tests {
         assert!(beats.echo(second) <= beats.echo(first));
     }
 
+    /// With plain numbers; none is 0.
+    fn look(missing: &mut Missing, beat: i64, echoed: i64, done: u64, came: u64) -> Option<i64> {
+        let echoed = (echoed > 0).then_some(Beat(echoed));
+        let lost = missing.look(Beat(beat), echoed, done, came);
+        lost.map(|Beat(lost)| lost)
+    }
+
     #[test]
     fn a_heartbeat_is_lost_when_nothing_is_left_that_it_may_wait_behind() {
         let mut missing = Missing::default();
-        assert_eq!(missing.look(1, 1, 5, 5), None, "it is back");
-        assert_eq!(missing.look(2, 1, 5, 5), Some(2));
+        assert_eq!(look(&mut missing, 1, 1, 5, 5), None, "it is back");
+        assert_eq!(look(&mut missing, 2, 1, 5, 5), Some(2));
     }
 
     #[test]
     fn a_listener_that_is_never_at_the_end_of_its_queue_is_found_silent_all_the_same() {
         let mut missing = Missing::default();
-        assert_eq!(missing.look(1, 0, 5, 10), None, "it may be among the ten");
         assert_eq!(
-            missing.look(2, 0, 9, 20),
+            look(&mut missing, 1, 0, 5, 10),
+            None,
+            "it may be among the ten"
+        );
+        assert_eq!(
+            look(&mut missing, 2, 0, 9, 20),
             None,
             "it may be the last of them"
         );
-        assert_eq!(missing.look(3, 0, 10, 30), Some(1));
+        assert_eq!(look(&mut missing, 3, 0, 10, 30), Some(1));
     }
 
     #[test]
     fn a_heartbeat_that_comes_back_late_begins_the_wait_for_the_next_one_anew() {
         let mut missing = Missing::default();
-        assert_eq!(missing.look(1, 0, 5, 10), None);
-        assert_eq!(missing.look(2, 1, 12, 20), None, "the second may be behind");
-        assert_eq!(missing.look(3, 2, 21, 30), None);
-        assert_eq!(missing.look(4, 4, 40, 40), None);
-        assert_eq!(missing.look(5, 4, 50, 50), Some(5));
+        assert_eq!(look(&mut missing, 1, 0, 5, 10), None);
+        assert_eq!(
+            look(&mut missing, 2, 1, 12, 20),
+            None,
+            "the second may be behind"
+        );
+        assert_eq!(look(&mut missing, 3, 2, 21, 30), None);
+        assert_eq!(look(&mut missing, 4, 4, 40, 40), None);
+        assert_eq!(look(&mut missing, 5, 4, 50, 50), Some(5));
     }
 }

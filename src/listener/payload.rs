@@ -2,9 +2,13 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
-use crate::model::{ConversationId, ReplicaId, UserId};
+use crate::frame::EventType;
+use crate::model::{
+    Beat, ConversationId, MessageId, ReplicaId, Revision, Seq, UnixMicros, UnixSeconds, UserId,
+};
+use crate::position::{Horizon, Xid};
+use crate::store::RowId;
 
 /// The format that this version reads; a payload of another one is left to the tables.
 pub(super) const VERSION: u32 = 1;
@@ -18,16 +22,16 @@ pub(super) struct Version {
 #[derive(Debug, Deserialize)]
 pub(super) struct Payload<'a> {
     pub v: u32,
-    #[serde(deserialize_with = "number")]
-    pub xid: u64,
+    #[serde(deserialize_with = "xid")]
+    pub xid: Xid,
     /// Absent from a transaction whose commit is not flushed.
-    #[serde(default, deserialize_with = "optional_number")]
-    pub horizon: Option<u64>,
-    /// Just before the commit, by the clock of PostgreSQL's host, in Unix seconds.
-    pub at: i64,
-    /// Just before the commit, in Unix microseconds.
+    #[serde(default, deserialize_with = "horizon")]
+    pub horizon: Option<Horizon>,
+    /// Just before the commit, by the clock of PostgreSQL's host.
+    pub at: UnixSeconds,
+    /// The same.
     #[serde(default, rename = "atMicros")]
-    pub at_micros: Option<i64>,
+    pub at_micros: Option<UnixMicros>,
     #[serde(borrow, default)]
     pub events: Vec<PayloadEvent<'a>>,
     #[serde(default)]
@@ -54,50 +58,59 @@ pub(super) struct Typing {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct PayloadEvent<'a> {
-    #[serde(rename = "type")]
-    pub event_type: &'a str,
+    #[serde(borrow, rename = "type")]
+    pub event_type: EventType<'a>,
     #[serde(rename = "userId")]
     pub user: UserId,
     pub recipients: [UserId; 2],
     #[serde(default)]
-    pub message: Option<Uuid>,
+    pub message: Option<MessageId>,
     #[serde(default)]
-    pub revision: i64,
+    pub revision: Revision,
     #[serde(default)]
-    pub conversation: Option<Uuid>,
+    pub conversation: Option<ConversationId>,
     /// Absent when it did not fit.
     #[serde(borrow, default)]
     pub data: Option<&'a RawValue>,
     /// The message's, where its data is absent.
     #[serde(default)]
-    pub seq: Option<i64>,
+    pub seq: Option<Seq>,
+    /// Not in it: whether a recipient had a socket here when it was heard.
+    #[serde(skip)]
+    pub concerns_sockets: bool,
+}
+
+impl PayloadEvent<'_> {
+    /// The row that it is about, unless it is about none.
+    pub fn row(&self) -> Option<RowId> {
+        let conversation = self.conversation.map(RowId::Conversation);
+        self.message.map(RowId::Message).or(conversation)
+    }
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Heartbeat {
     pub replica: ReplicaId,
-    pub beat: i64,
+    pub beat: Beat,
 }
 
 /// `data` of a `messages_read` event.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ReadMark {
-    pub conversation_id: Uuid,
-    pub reader_id: Uuid,
-    pub up_to_seq: i64,
+    pub conversation_id: ConversationId,
+    pub reader_id: UserId,
+    pub up_to_seq: Seq,
 }
 
-fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+fn xid<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Xid, D::Error> {
     let text = <&str>::deserialize(deserializer)?;
     text.parse().map_err(serde::de::Error::custom)
 }
 
-fn optional_number<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<u64>, D::Error> {
+fn horizon<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Horizon>, D::Error> {
     let text = Option::<&str>::deserialize(deserializer)?;
-    text.map(|t| t.parse().map_err(serde::de::Error::custom))
+    text.map(|text| text.parse().map(Horizon).map_err(serde::de::Error::custom))
         .transpose()
 }
 
@@ -105,6 +118,7 @@ fn optional_number<'de, D: serde::Deserializer<'de>>(
 mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
+    use uuid::Uuid;
 
     use super::*;
 
@@ -116,15 +130,15 @@ mod tests {
         let payload: Payload<'_> = serde_json::from_str(text).expect("a payload");
         assert_eq!(
             (payload.xid, payload.horizon, payload.events[0].revision),
-            (9, None, 2)
+            (Xid(9), None, Revision(2))
         );
         assert!(payload.events[0].data.is_none());
-        assert_eq!(payload.events[0].seq, Some(5));
+        assert_eq!(payload.events[0].seq, Some(Seq(5)));
         let text = r#"{"v":1,"xid":"9","horizon":"7","at":5,"heartbeat":{"replica":"11111111-1111-4111-8111-111111111111","beat":3}}"#;
         let payload: Payload<'_> = serde_json::from_str(text).expect("a payload");
         assert_eq!(
             (payload.horizon, payload.heartbeat.map(|h| h.beat)),
-            (Some(7), Some(3))
+            (Some(Horizon(Xid(7))), Some(Beat(3)))
         );
     }
 
@@ -187,9 +201,10 @@ mod tests {
                 "events": [{"type": "chat_message", "userId": user, "recipients": [user, to], "message": to,
                             "revision": revision, "data": data}]}).to_string();
             let payload: Payload<'_> = serde_json::from_str(&text).expect("a payload");
-            prop_assert_eq!((payload.xid, payload.horizon, payload.at), (xid, horizon, at));
+            let horizon = horizon.map(|horizon| Horizon(Xid(horizon)));
+            prop_assert_eq!((payload.xid, payload.horizon, payload.at), (Xid(xid), horizon, UnixSeconds(at)));
             let event = &payload.events[0];
-            prop_assert_eq!((event.user.0, event.recipients[1].0, event.revision), (user, to, revision));
+            prop_assert_eq!((event.user.0, event.recipients[1].0, event.revision), (user, to, Revision(revision)));
             prop_assert_eq!(event.data.map(RawValue::get), Some(&*data.to_string()));
         }
     }

@@ -31,7 +31,7 @@ impl Listener {
             // Pooled connections that were busy all the time have not noticed: if the former primary lives on, so do they.
             self.store.renew_connections();
         }
-        self.hub.set_incarnation(reading.incarnation);
+        self.database.set_incarnation(reading.incarnation);
         let may_be_lost = dispatcher.may_be_lost_in(reading.incarnation);
         let Some(before) = before else {
             return self.start_live(dispatcher, here, reading).await;
@@ -53,7 +53,7 @@ impl Listener {
     /// Where the database is. The horizon is flushed, and below it everything had ended before the changes are read.
     async fn here(&self, reading: &Reading) -> Result<Cursor, SessionEnd> {
         let patience = self.config.heartbeat * 3;
-        let beat = self.store.heartbeat(self.config.replica, 0, patience);
+        let beat = self.store.heartbeat(self.config.replica, None, patience);
         let (identity, horizon) = beat.await?;
         self.require_same_server(&identity, reading)?;
         Ok(Cursor { identity, horizon })
@@ -64,7 +64,7 @@ impl Listener {
     /// server no client can resume.
     fn require_same_server(&self, pooled: &Identity, reading: &Reading) -> Result<(), SessionEnd> {
         let is_torn = *pooled != reading.identity;
-        self.hub.set_torn(is_torn);
+        self.database.set_torn(is_torn);
         if !is_torn {
             return Ok(());
         }

@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::position::Database;
+
 /// A view of the listener; clones see the same one.
 #[derive(Clone)]
 pub struct ListenerStatus {
     pub(super) state: watch::Receiver<State>,
     pub(super) stats: Arc<Stats>,
+    pub(super) database: Database,
     /// The heartbeat's interval.
     pub(super) heartbeat: Duration,
 }
@@ -20,6 +23,7 @@ pub struct ListenerStatus {
 pub struct Stats {
     /// Payloads that came, those of other programs too.
     pub notifications: AtomicU64,
+    /// Events that were heard or read, each once.
     pub events: AtomicU64,
     /// Connections of which LISTEN has taken effect; tries in vain are none.
     pub connections: AtomicU64,
@@ -70,6 +74,11 @@ impl ListenerStatus {
         Duration::from_micros(self.stats.lag_micros.load(Ordering::Relaxed))
     }
 
+    /// What it has found of the database.
+    pub fn database(&self) -> Database {
+        self.database.clone()
+    }
+
     /// The listener's figures, as they are counted.
     pub fn stats(&self) -> &Stats {
         &self.stats
@@ -93,6 +102,7 @@ mod tests {
             let status = ListenerStatus {
                 state,
                 stats,
+                database: Database::default(),
                 heartbeat,
             };
             status.check()

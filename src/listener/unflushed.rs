@@ -6,6 +6,7 @@
 //! was read from the tables may stand in the queue behind it yet: there only a heartbeat says so that was sent after the reading. Both are
 //! heard over the listener's own session, which no crash survives.
 
+use crate::model::Beat;
 use crate::position::Incarnation;
 
 #[derive(Default)]
@@ -15,7 +16,7 @@ pub(super) struct Unflushed {
     /// By the newest notifications.
     told: bool,
     /// From the tables, until this heartbeat is back.
-    read: Option<i64>,
+    read: Option<Beat>,
 }
 
 impl Unflushed {
@@ -30,12 +31,12 @@ impl Unflushed {
     }
 
     /// Something from the tables that may be younger than what was flushed; `beat`: the heartbeat that is sent next.
-    pub fn read(&mut self, beat: i64) {
+    pub fn read(&mut self, beat: Beat) {
         self.read = Some(beat);
     }
 
     /// A heartbeat has come back.
-    pub fn echoed(&mut self, beat: i64) {
+    pub fn echoed(&mut self, beat: Beat) {
         if self.read.is_some_and(|until| beat >= until) {
             self.read = None;
         }
@@ -109,11 +110,11 @@ mod tests {
     #[test]
     fn what_was_read_is_flushed_with_the_next_heartbeat_and_not_with_what_the_queue_still_holds() {
         let mut unflushed = started();
-        unflushed.read(7);
+        unflushed.read(Beat(7));
         unflushed.flushed();
-        unflushed.echoed(6);
+        unflushed.echoed(Beat(6));
         assert!(unflushed.may_be_lost_in(SECOND));
-        unflushed.echoed(7);
+        unflushed.echoed(Beat(7));
         assert!(!unflushed.may_be_lost_in(SECOND));
     }
 }

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::frame::{Frame, FrameType};
 use crate::hub::Mailbox;
-use crate::model::{ConnectionId, ReplicaId, UserId};
+use crate::model::{ConnectionId, ReplicaId, UnixSeconds, UserId};
 use crate::store::Store;
 use crate::sync::lock;
 
@@ -288,7 +288,7 @@ impl Presence {
 
     /// Others have their turn after each user, whom every socket here may watch.
     async fn show(&self, states: &[(UserId, String)]) {
-        let now = chrono::Utc::now().timestamp();
+        let now = UnixSeconds::now();
         for (user, data) in states {
             let frame = || Frame::momentary(FrameType::Presence, data, *user, now);
             let count = lock(&self.shared.watchers).saw(*user, data, frame);

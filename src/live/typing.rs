@@ -19,7 +19,7 @@ use super::{GATHERING, wait};
 use crate::error::{Denial, Error, Resource};
 use crate::frame::{Frame, FrameType};
 use crate::hub::{Hub, Mailbox, Topic};
-use crate::model::{ConnectionId, ConversationId, ReplicaId, UserId};
+use crate::model::{ConnectionId, ConversationId, ReplicaId, UnixSeconds, UserId};
 use crate::store::{Pair, Store, Telling};
 use crate::sync::lock;
 
@@ -144,7 +144,7 @@ impl Typing {
     }
 
     /// A notification of the replica `from` was heard.
-    pub fn heard(&self, from: ReplicaId, telling: &Telling, at: i64) {
+    pub fn heard(&self, from: ReplicaId, telling: &Telling, at: UnixSeconds) {
         let shared = &*self.shared;
         let Telling {
             pair,
@@ -174,7 +174,7 @@ impl Typing {
     }
 
     /// A message was heard: its sender has stopped typing it.
-    pub fn wrote(&self, pair: Pair, at: i64) {
+    pub fn wrote(&self, pair: Pair, at: UnixSeconds) {
         let shared = &*self.shared;
         if lock(&shared.typists).wrote(pair, Instant::now()) {
             shared.tell.notify_one();
@@ -182,14 +182,14 @@ impl Typing {
         self.ended(pair, at);
     }
 
-    fn ended(&self, pair: Pair, at: i64) {
+    fn ended(&self, pair: Pair, at: UnixSeconds) {
         let ended = lock(&self.shared.indicators).ends(pair);
         if let Some(conversation) = ended {
             self.show_end(pair, conversation, at);
         }
     }
 
-    fn show_end(&self, pair: Pair, conversation: ConversationId, at: i64) {
+    fn show_end(&self, pair: Pair, conversation: ConversationId, at: UnixSeconds) {
         let frame = typing_frame(pair, conversation, false, at);
         let topic = Topic::Typing(pair.typist);
         self.shared
@@ -247,7 +247,7 @@ impl Typing {
             wait(next, &shared.expire).await;
             let expired = lock(&shared.indicators).expire(Instant::now());
             for (pair, conversation) in expired {
-                self.show_end(pair, conversation, chrono::Utc::now().timestamp());
+                self.show_end(pair, conversation, UnixSeconds::now());
             }
         }
     }
@@ -264,7 +264,12 @@ impl Typing {
     }
 }
 
-fn typing_frame(pair: Pair, conversation: ConversationId, is_typing: bool, at: i64) -> Frame {
+fn typing_frame(
+    pair: Pair,
+    conversation: ConversationId,
+    is_typing: bool,
+    at: UnixSeconds,
+) -> Frame {
     let data = serde_json::json!({
         "conversationId": conversation,
         "userId": pair.typist,

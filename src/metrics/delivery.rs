@@ -3,6 +3,8 @@
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::model::UnixMicros;
+
 /// From what a quiet machine needs to what nobody would call live, in seconds.
 const BUCKETS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
@@ -33,11 +35,10 @@ impl Delivery {
         );
     }
 
-    /// An event that was made at `made_at` reached a socket at `now`, both in Unix microseconds. Where the clocks disagree, it may seem to
+    /// An event that was made at `made_at` reached a socket at `now`. Where the clocks disagree, it may seem to
     /// have come before it was sent; and any program that can NOTIFY can claim any time.
-    pub fn took(&self, made_at: i64, now: i64) {
-        let micros = now.saturating_sub(made_at);
-        self.latency.observe(micros.max(0) as f64 / 1e6);
+    pub fn took(&self, made_at: UnixMicros, now: UnixMicros) {
+        self.latency.observe(now.since(made_at).as_secs_f64());
     }
 }
 
@@ -52,7 +53,7 @@ mod tests {
     fn an_event_that_seems_to_come_before_it_was_sent_took_no_time() {
         let (delivery, mut registry) = (Delivery::default(), Registry::default());
         delivery.register(&mut registry);
-        delivery.took(2_000_000, 0);
+        delivery.took(UnixMicros(2_000_000), UnixMicros(0));
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         let sum = "\ndelivery_latency_seconds_sum 0.0\n";
@@ -63,7 +64,7 @@ mod tests {
     fn no_time_that_an_event_may_name_is_too_much() {
         for made_at in [i64::MIN, -1, 0, i64::MAX] {
             for now in [0, 1_800_000_000_000_000] {
-                Delivery::default().took(made_at, now);
+                Delivery::default().took(UnixMicros(made_at), UnixMicros(now));
             }
         }
     }

@@ -260,12 +260,12 @@ impl Sources {
         )?;
         figures.counter(
             "listener_events",
-            "Events handed to the hub",
+            "Events heard, or read after a lost connection, each once",
             read(&stats.events),
         )?;
         figures.counter(
             "listener_catch_up_events",
-            "Events handed to the hub that were read from the tables",
+            "Events that were read from the tables after a lost connection",
             read(&stats.catch_up_events),
         )
     }

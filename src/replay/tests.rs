@@ -2,13 +2,14 @@ use uuid::Uuid;
 
 use super::*;
 use crate::hub::AsUpdate;
-use crate::position::Identity;
+use crate::model::{ConversationId, MessageId};
+use crate::position::{Identity, Xid};
 
 #[test]
 fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_behind() {
     let at = |horizon| Cursor {
         identity: Identity("a".into()),
-        horizon: Horizon(horizon),
+        horizon: Horizon(Xid(horizon)),
     };
     let here = Some(Incarnation(Uuid::from_u128(1)));
     let missed = Missed::new(
@@ -19,17 +20,17 @@ fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_
         here,
         Reservation::default(),
     );
-    let repeat_in = |created, xid, incarnation| {
+    let repeat_in = |created: Option<u64>, xid, incarnation| {
         let event = Event {
-            subject: Subject::Row(Uuid::nil()),
+            subject: Subject::Row(MessageId(Uuid::nil())),
             version: 2,
-            xid,
+            xid: Xid(xid),
             horizon: Horizon::default(),
             frame: "chat_message".into(),
             made_at: None,
             as_update: Some(AsUpdate {
                 frame: "message_updated".into(),
-                created,
+                created: created.map(Xid),
             }),
             counted: Default::default(),
         };
@@ -54,14 +55,14 @@ fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_
 
 #[test]
 fn what_was_replayed_is_told_from_what_is_new_until_an_event_says_that_no_repeat_can_come() {
-    let row = Uuid::from_u128(1);
+    let row = MessageId(Uuid::from_u128(1));
     let missed = Missed::of_row(row, 2, 130);
     let repeat_in = |version, horizon, incarnation| {
         let event = Event {
             subject: Subject::Row(row),
             version,
-            xid: 120,
-            horizon: Horizon(horizon),
+            xid: Xid(120),
+            horizon: Horizon(Xid(horizon)),
             frame: "message_updated".into(),
             made_at: None,
             as_update: None,
@@ -87,24 +88,27 @@ fn what_was_replayed_is_told_from_what_is_new_until_an_event_says_that_no_repeat
 fn what_the_replay_has_seen_the_end_of_and_not_told_of_is_no_news() {
     let id = Uuid::nil();
     let mark = |xid| Subject::Read {
-        conversation: id,
-        reader: id,
-        xid,
+        conversation: ConversationId(id),
+        reader: UserId(id),
+        xid: Xid(xid),
     };
-    let reload = |xid| Subject::Reload { user: id, xid };
+    let reload = |xid| Subject::Reload {
+        user: UserId(id),
+        xid: Xid(xid),
+    };
     let at = Cursor {
         identity: Identity("a".into()),
-        horizon: Horizon(90),
+        horizon: Horizon(Xid(90)),
     };
     let snapshot = Snapshot::parse("100:130:100,110").expect("a snapshot");
     let here = Some(Incarnation(Uuid::from_u128(1)));
     let missed = Missed::new(Vec::new(), &at, &at, snapshot, here, Reservation::default());
     let repeat = |xid, incarnation| {
-        let repeats = [mark(xid), reload(xid), Subject::Row(id)].map(|subject| {
+        let repeats = [mark(xid), reload(xid), Subject::Row(MessageId(id))].map(|subject| {
             let event = Event {
                 subject,
                 version: 5,
-                xid,
+                xid: Xid(xid),
                 horizon: Horizon::default(),
                 frame: "{}".into(),
                 made_at: None,

@@ -4,18 +4,18 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use postgres_types::Type;
+use postgres_types::{ToSql, Type};
 use tokio_postgres::{Row, RowStream};
 use uuid::Uuid;
 
 use super::failure::QueryFailure;
 use super::lease::Lease;
-use super::position::{identity, parse_snapshot, parse_xid};
+use super::position::{identity, parse_snapshot, xid};
 use super::statements::answer_over;
 use super::{Statement, Store, column_of, single};
 use crate::error::Error;
-use crate::model::UserId;
-use crate::position::{Horizon, Identity, Snapshot};
+use crate::model::{ConversationId, MessageId, Revision, Seq, UserId};
+use crate::position::{Horizon, Identity, Snapshot, Xid};
 
 /// How long a database may take to answer that has not read in time what a client missed: as for a probe. It is asked over the connections
 /// that heartbeats need.
@@ -31,12 +31,12 @@ pub struct Change {
     pub recipients: [UserId; 2],
     /// The message; for `messages_read` the reader; for `conversation_created` the conversation; for `resync_required` the user.
     pub subject: Uuid,
-    pub conversation: Uuid,
+    pub conversation: ConversationId,
     /// The message's revision; for `messages_read` the seq; else 0.
     pub version: i64,
-    pub xid: u64,
+    pub xid: Xid,
     /// The transaction that inserted the row, where it is a message that is still there.
-    pub create_xid: Option<u64>,
+    pub create_xid: Option<Xid>,
     pub data: String,
 }
 
@@ -63,34 +63,49 @@ pub struct MissedChanges {
     pub changes: Vec<Change>,
 }
 
-/// What an event without data refers to, as it is now.
+/// What an event may refer to. Other programs may give a message the id of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RowId {
+    Message(MessageId),
+    Conversation(ConversationId),
+}
+
+/// What events without data refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadBack {
-    Messages,
-    Conversations,
+pub enum ReadBack<'a> {
+    Messages(&'a [MessageId]),
+    Conversations(&'a [ConversationId]),
+}
+
+impl ReadBack<'_> {
+    pub fn is_empty(self) -> bool {
+        match self {
+            Self::Messages(ids) => ids.is_empty(),
+            Self::Conversations(ids) => ids.is_empty(),
+        }
+    }
 }
 
 /// One row that an event without data refers to, as it is now: perhaps later than the event.
 #[derive(Debug)]
 pub struct RowBack {
-    pub id: Uuid,
+    pub id: RowId,
     /// The types of its event: for users who have not heard of the row before, and for those who have.
     pub event_type: String,
     pub later_type: String,
     /// Whose it is, now.
     pub participants: [UserId; 2],
     /// The message's; of a conversation 0.
-    pub seq: i64,
-    /// The message's revision; of a conversation 0.
-    pub version: i64,
+    pub seq: Seq,
+    pub revision: Revision,
     /// The transactions that made it this version, and that inserted it; none in rows of adopted tables that nobody has changed.
-    pub change_xid: Option<u64>,
-    pub create_xid: Option<u64>,
+    pub change_xid: Option<Xid>,
+    pub create_xid: Option<Xid>,
     pub data: String,
     /// The data with an earlier `updatedAt`, of a message that is unread again.
     pub earlier_data: Option<String>,
     /// The transaction of the newest change of whatever is in `data`.
-    pub xid: Option<u64>,
+    pub xid: Option<Xid>,
 }
 
 /// Changes on their way from the database.
@@ -251,12 +266,16 @@ impl Store {
     }
 
     /// The data of events that did not fit into a payload. Rows that are gone are left out.
-    pub async fn read_back(&self, what: ReadBack, ids: &[Uuid]) -> Result<Vec<RowBack>, Error> {
-        let call = match what {
-            ReadBack::Messages => "chat_read_back($1)",
-            ReadBack::Conversations => "chat_read_back_conversations($1)",
+    pub async fn read_back(&self, what: ReadBack<'_>) -> Result<Vec<RowBack>, Error> {
+        let (call, ids): (_, &(dyn ToSql + Sync)) = match &what {
+            ReadBack::Messages(ids) => ("chat_read_back($1)", ids),
+            ReadBack::Conversations(ids) => ("chat_read_back_conversations($1)", ids),
         };
-        let params = [(&ids as _, Type::UUID_ARRAY)];
+        let row_id = |id| match what {
+            ReadBack::Messages(_) => RowId::Message(MessageId(id)),
+            ReadBack::Conversations(_) => RowId::Conversation(ConversationId(id)),
+        };
+        let params = [(ids, Type::UUID_ARRAY)];
         let columns = "id, type, later_type, participant1_id, participant2_id, seq, revision, change_xid::text, \
              create_xid::text, data, earlier_data, xid::text";
         let statement = self.select(columns, call, &params);
@@ -264,12 +283,12 @@ impl Store {
         rows.iter()
             .map(|row| {
                 Ok(RowBack {
-                    id: column_of(row, 0)?,
+                    id: row_id(column_of(row, 0)?),
                     event_type: column_of(row, 1)?,
                     later_type: column_of(row, 2)?,
                     participants: [column_of(row, 3)?, column_of(row, 4)?],
                     seq: column_of(row, 5)?,
-                    version: column_of(row, 6)?,
+                    revision: column_of(row, 6)?,
                     change_xid: optional_xid(row, 7)?,
                     create_xid: optional_xid(row, 8)?,
                     data: column_of(row, 9)?,
@@ -297,13 +316,13 @@ fn change(row: &Row) -> Result<Change, Error> {
         subject: column_of(row, 5)?,
         conversation: column_of(row, 6)?,
         version: column_of(row, 7)?,
-        xid: parse_xid(&column_of::<String>(row, 8)?)?,
+        xid: xid(&column_of::<String>(row, 8)?)?,
         create_xid: optional_xid(row, 9)?,
         data: column_of(row, 10)?,
     })
 }
 
-fn optional_xid(row: &Row, column: usize) -> Result<Option<u64>, Error> {
+fn optional_xid(row: &Row, column: usize) -> Result<Option<Xid>, Error> {
     let text: Option<String> = column_of(row, column)?;
-    text.as_deref().map(parse_xid).transpose()
+    text.as_deref().map(xid).transpose()
 }

@@ -8,8 +8,8 @@ use tokio_postgres::Row;
 
 use super::{Statement, Store, single};
 use crate::error::Error;
-use crate::model::ReplicaId;
-use crate::position::{Horizon, Identity, Snapshot};
+use crate::model::{Beat, ReplicaId};
+use crate::position::{Horizon, Identity, Snapshot, Xid};
 
 impl Store {
     /// Which transactions have ended by now, and in which database.
@@ -29,14 +29,15 @@ impl Store {
     }
 
     /// One heartbeat through the notification queue, within `patience`; returns where the database that took it is: a horizon that is
-    /// flushed.
+    /// flushed. Without a number it is one that nobody waits for.
     pub async fn heartbeat(
         &self,
         replica: ReplicaId,
-        beat: i64,
+        beat: Option<Beat>,
         patience: Duration,
     ) -> Result<(Identity, Horizon), Error> {
-        let params = [(&replica as _, Type::UUID), (&beat as _, Type::INT8)];
+        let number = beat.map_or(0, |Beat(number)| number);
+        let params = [(&replica as _, Type::UUID), (&number as _, Type::INT8)];
         let columns = format!("h::text, {}chat_identity()", self.shared.prefix);
         let statement = Statement {
             deadline: Instant::now() + patience.min(self.shared.timeout),
@@ -46,7 +47,7 @@ impl Store {
         let rows = self.change_on(&self.shared.vital_pool, &statement).await?;
         Ok((
             identity(&rows, 1)?,
-            Horizon(parse_xid(&single::<String>(&rows, 0)?)?),
+            Horizon(xid(&single::<String>(&rows, 0)?)?),
         ))
     }
 }
@@ -59,7 +60,7 @@ pub(super) fn parse_snapshot(text: &str) -> Result<Snapshot, Error> {
     Snapshot::parse(text).ok_or_else(|| Error::Internal(format!("not a snapshot: {text:?}").into()))
 }
 
-pub(super) fn parse_xid(text: &str) -> Result<u64, Error> {
+pub(super) fn xid(text: &str) -> Result<Xid, Error> {
     text.parse()
         .map_err(|_| Error::Internal(format!("not a transaction number: {text:?}").into()))
 }

@@ -3,10 +3,9 @@
 use std::fmt;
 
 use serde::Deserialize;
-use uuid::Uuid;
 
 use super::SENT_LOG;
-use crate::model::RawJson;
+use crate::model::{ConversationId, MessageId, RawJson, Seq};
 
 /// A stored message.
 #[derive(Debug)]
@@ -37,9 +36,9 @@ impl Sent {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SentLine {
-    pub id: Uuid,
-    pub seq: i64,
-    pub conversation_id: Uuid,
+    pub id: MessageId,
+    pub seq: Seq,
+    pub conversation_id: ConversationId,
     #[serde(skip)]
     pub repeated: bool,
 }
@@ -50,7 +49,7 @@ impl fmt::Display for SentLine {
             true => "sent again",
             false => "sent",
         };
-        let (id, seq, conversation) = (self.id, self.seq, self.conversation_id);
+        let (id, seq, conversation) = (self.id, self.seq.0, self.conversation_id);
         write!(
             f,
             "{done} message {id}, {seq} of conversation {conversation}"

@@ -65,38 +65,34 @@ impl CloseReason {
         Self::ClientClosed(frame.map_or(1005, |frame| frame.code.into()))
     }
 
-    /// For the figures.
-    pub fn kind(&self) -> Closed {
+    /// What it counts as in the figures, and with which code and words the socket is closed, unless there is nobody to tell.
+    fn facts(&self) -> (Closed, Option<(u16, &'static str)>) {
         match self {
-            Self::ClientClosed(_) => Closed::Client,
-            Self::Lost(_) => Closed::Lost,
-            Self::TooSlow => Closed::TooSlow,
-            Self::Overloaded => Closed::Overloaded,
-            Self::TooBig => Closed::TooBig,
-            Self::Unfinished => Closed::Unfinished,
-            Self::InvalidText => Closed::InvalidText,
-            Self::Protocol(_) => Closed::Protocol,
-            Self::NoPong => Closed::NoPong,
-            Self::TokenExpired => Closed::TokenExpired,
-            Self::Deactivated => Closed::Deactivated,
-            Self::Restart => Closed::Restart,
+            Self::ClientClosed(_) => (Closed::Client, None),
+            Self::Lost(_) => (Closed::Lost, None),
+            Self::TooSlow => (Closed::TooSlow, Some((1013, "too slow"))),
+            Self::Overloaded => (Closed::Overloaded, Some((1013, "try again later"))),
+            Self::TooBig => (Closed::TooBig, Some((1009, "frame too big"))),
+            Self::Unfinished => (
+                Closed::Unfinished,
+                Some((1013, "message not complete in time")),
+            ),
+            Self::InvalidText => (Closed::InvalidText, Some((1007, "text must be UTF-8"))),
+            Self::Protocol(_) => (Closed::Protocol, Some((1002, "protocol error"))),
+            Self::NoPong => (Closed::NoPong, Some((4408, "no pong"))),
+            Self::TokenExpired => (Closed::TokenExpired, Some((4401, "token expired"))),
+            Self::Deactivated => (Closed::Deactivated, Some((4403, "user deactivated"))),
+            Self::Restart => (Closed::Restart, Some((1012, "service restart"))),
         }
     }
 
+    /// For the figures.
+    pub fn kind(&self) -> Closed {
+        self.facts().0
+    }
+
     fn close_frame(&self) -> Option<CloseFrame> {
-        let (code, reason) = match self {
-            Self::ClientClosed(_) | Self::Lost(_) => return None,
-            Self::TooSlow => (1013, "too slow"),
-            Self::Overloaded => (1013, "try again later"),
-            Self::TooBig => (1009, "frame too big"),
-            Self::Unfinished => (1013, "message not complete in time"),
-            Self::InvalidText => (1007, "text must be UTF-8"),
-            Self::Protocol(_) => (1002, "protocol error"),
-            Self::NoPong => (4408, "no pong"),
-            Self::TokenExpired => (4401, "token expired"),
-            Self::Deactivated => (4403, "user deactivated"),
-            Self::Restart => (1012, "service restart"),
-        };
+        let (code, reason) = self.facts().1?;
         Some(CloseFrame {
             code: code.into(),
             reason: Utf8Bytes::from_static(reason),
@@ -104,22 +100,18 @@ impl CloseReason {
     }
 }
 
+/// For the log.
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ClientClosed(code) => write!(f, "closed by the client with {code}"),
+        match (self, self.facts().1) {
+            (Self::ClientClosed(code), _) => write!(f, "closed by the client with {code}"),
             // 1006: what the client's side shows for it.
-            Self::Lost(cause) => write!(f, "connection lost (1006): {cause}"),
-            Self::TooSlow => f.write_str("too slow, closed with 1013"),
-            Self::Overloaded => f.write_str("overloaded, closed with 1013"),
-            Self::TooBig => f.write_str("frame too big, closed with 1009"),
-            Self::Unfinished => f.write_str("message not complete in time, closed with 1013"),
-            Self::InvalidText => f.write_str("text not UTF-8, closed with 1007"),
-            Self::Protocol(fault) => write!(f, "{fault}, closed with 1002"),
-            Self::NoPong => f.write_str("no pong, closed with 4408"),
-            Self::TokenExpired => f.write_str("token expired, closed with 4401"),
-            Self::Deactivated => f.write_str("user deactivated, closed with 4403"),
-            Self::Restart => f.write_str("replica closing, closed with 1012"),
+            (Self::Lost(cause), _) => write!(f, "connection lost (1006): {cause}"),
+            (Self::Protocol(fault), Some((code, _))) => write!(f, "{fault}, closed with {code}"),
+            // The client's words for it are advice.
+            (Self::Overloaded, Some((code, _))) => write!(f, "overloaded, closed with {code}"),
+            (_, Some((code, reason))) => write!(f, "{reason}, closed with {code}"),
+            (_, None) => f.write_str("closed"),
         }
     }
 }

@@ -135,7 +135,7 @@ pub fn send_message(services: &Services, actor: Actor, draft: Draft, mut reply: 
                 let stored = stored.map_err(|error| caller.concealed(error));
                 if let Ok(sent) = &stored {
                     sent.log(|sent| {
-                        log::debug!(target: SENT_LOG, connectionId:% = connection, userId:% = user, messageId:% = sent.id, seq = sent.seq;
+                        log::debug!(target: SENT_LOG, connectionId:% = connection, userId:% = user, messageId:% = sent.id, seq = sent.seq.0;
                             "socket {connection} of user {user}: {sent}");
                     });
                 }

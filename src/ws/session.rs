@@ -7,12 +7,12 @@ mod leaving;
 mod sending;
 
 use std::collections::VecDeque;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_util::sync::CancellationToken;
@@ -47,8 +47,6 @@ pub struct Session<S> {
     heartbeat: Heartbeat,
     /// Of the caller's token.
     expiry: Expiry,
-    /// The client has sent a new token: the timer is to be set anew.
-    renewed: bool,
     /// The user's sockets have sent too many frames: this one is not read until then, so that TCP holds its client back.
     held_back: Option<Instant>,
     /// Frames that it has sent and that are not counted yet, for that reason.
@@ -126,7 +124,6 @@ where
             closing: services.lifecycle.closing.child_token(),
             heartbeat: Heartbeat::new(interval, rand::random(), Instant::now()),
             expiry: Expiry::of(&caller, services.config.auth.token_warning, Instant::now()),
-            renewed: false,
             held_back: None,
             uncounted: 0,
             early: None,
@@ -191,6 +188,11 @@ where
         let token = self.closing.clone();
         let mut closing = pin!(token.cancelled());
         loop {
+            // To the next thing that depends on time; most turns leave it where it is.
+            let due = self.due();
+            if timer.deadline() != due {
+                timer.as_mut().reset(due);
+            }
             let listening = self.listening();
             let input = tokio::select! {
                 frame = next_frame(&mut self.early, &mut self.stream), if listening => Input::Frame(frame),
@@ -199,30 +201,26 @@ where
                 () = &mut timer => Input::Timer,
                 () = &mut closing, if self.leave_at.is_none() => Input::Closing,
             };
-            let turn = self.turn(input, timer.as_mut()).await;
-            if let Err(reason) = turn {
+            if let Err(reason) = self.turn(input).await {
                 return reason;
             }
         }
     }
 
     /// Handles one input and whatever else is there by now, then flushes once.
-    async fn turn(&mut self, input: Input, timer: Pin<&mut Sleep>) -> Result<(), CloseReason> {
+    async fn turn(&mut self, input: Input) -> Result<(), CloseReason> {
         match input {
             Input::Frame(frame) => {
                 self.on_frame(frame).await?;
                 self.held_back = self.hold_back();
-                if std::mem::take(&mut self.renewed) || self.held_back.is_some() {
-                    self.set(timer);
-                }
             }
             Input::Delivery(delivery) => {
                 self.subscription.paced().await;
                 self.deliver(delivery).await?;
             }
             Input::Reply(reply) => self.on_reply(reply).await?,
-            Input::Timer => self.on_timer(timer).await?,
-            Input::Closing => self.plan_to_leave(timer),
+            Input::Timer => self.on_timer().await?,
+            Input::Closing => self.plan_to_leave(),
         }
         if self.leaving() && self.nothing_in_flight() {
             return Err(Box::pin(self.take_leave()).await);
@@ -260,7 +258,7 @@ where
         }
     }
 
-    async fn on_timer(&mut self, timer: Pin<&mut Sleep>) -> Result<(), CloseReason> {
+    async fn on_timer(&mut self) -> Result<(), CloseReason> {
         let now = Instant::now();
         if self.held_back.is_some_and(|until| now >= until) {
             self.held_back = self.hold_back();
@@ -289,15 +287,10 @@ where
         {
             return Err(Box::pin(self.take_leave()).await);
         }
-        self.set(timer);
         Ok(())
     }
 
-    /// Sets the timer to the next thing that depends on time.
-    fn set(&self, timer: Pin<&mut Sleep>) {
-        timer.reset(self.due());
-    }
-
+    /// When the next thing is to be done that depends on time.
     fn due(&self) -> Instant {
         let leave = match self.leave_at {
             Some(at) if self.leaving() => Some(at + ANSWER_PATIENCE),

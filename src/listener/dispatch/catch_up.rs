@@ -8,10 +8,9 @@ use tokio::time::{Instant, sleep};
 use super::Dispatcher;
 use super::told::Told;
 use crate::error::Error;
-use crate::frame::FrameType;
-use crate::hub::Event;
+use crate::frame::{EventType, FrameType};
 use crate::listener::delivered::Standing;
-use crate::model::UserId;
+use crate::model::{UnixSeconds, UserId};
 use crate::position::{Horizon, Snapshot};
 use crate::store::Change;
 
@@ -87,18 +86,23 @@ impl Dispatcher {
         };
         let cursor = position.encode();
         let mut changes = self.store.changes_since(horizon).await?;
-        let now = chrono::Utc::now().timestamp();
+        let now = UnixSeconds::now();
         let (mut count, mut patience) = (0, CATCH_UP_PATIENCE);
         while let Some(change) = changes.next().await? {
-            let Some(event) = self.event_of(&change, now, &cursor) else {
+            let Some(told) = self.news_of(&change) else {
                 continue;
             };
-            if change.xid >= flushed.0 {
+            if !flushed.covers(change.xid) {
                 self.unflushed.read(self.beats.coming());
             }
-            self.wait_for_room(&change.recipients, &mut patience).await;
-            self.hand_over(&change.recipients, event);
-            if change.event_type == FrameType::ChatMessage.name() {
+            if self.hub.concerns(&change.recipients) {
+                let event = told.into_event(change.user, now, &cursor);
+                self.wait_for_room(&change.recipients, &mut patience).await;
+                self.hand_over(&change.recipients, event);
+            } else {
+                self.note(told.subject, told.version, told.xid);
+            }
+            if EventType::named(&change.event_type).is(FrameType::ChatMessage) {
                 self.end_typing(change.user, &change.recipients, now);
             }
             count += 1;
@@ -107,8 +111,8 @@ impl Dispatcher {
         Ok(count)
     }
 
-    /// The event that tells of a change; `None` where it is no news.
-    fn event_of(&self, change: &Change, now: i64, cursor: &str) -> Option<Event> {
+    /// What a change tells; `None` where it is no news.
+    pub(super) fn news_of<'a>(&self, change: &'a Change) -> Option<Told<'a>> {
         if self.before.includes(change.xid) {
             return None;
         }
@@ -121,11 +125,10 @@ impl Dispatcher {
                 .create_xid
                 .is_some_and(|xid| self.before.includes(xid)),
         };
-        let told = match is_known {
+        Some(match is_known {
             true => told.into_later(),
             false => told,
-        };
-        Some(told.into_event(change.user, now, cursor))
+        })
     }
 
     /// A catch-up is a burst of our own making, so healthy sockets get time for it; one that does not
@@ -151,16 +154,17 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::hub::{Counted, Subject, Subscription};
-    use crate::model::ReplicaId;
+    use crate::hub::{Counted, Event, Subject, Subscription};
+    use crate::model::{MessageId, ReplicaId};
+    use crate::position::Xid;
     use crate::testing;
 
     fn event() -> Arc<Event> {
         Arc::new(Event {
-            subject: Subject::Row(Uuid::nil()),
+            subject: Subject::Row(MessageId(Uuid::nil())),
             version: 1,
-            xid: 1,
-            horizon: Horizon(1),
+            xid: Xid(1),
+            horizon: Horizon(Xid(1)),
             frame: "{}".into(),
             made_at: None,
             as_update: None,

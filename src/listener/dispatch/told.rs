@@ -1,22 +1,20 @@
 //! What is delivered for an event: the data in its notification, the current state of the row it refers to, or a row that a catch-up
 //! has read.
 
-use uuid::Uuid;
-
-use crate::frame::{Frame, FrameType};
+use crate::frame::{EventType, Frame, FrameType};
 use crate::hub::{AsUpdate, Counted, Event, Subject};
 use crate::listener::payload::{PayloadEvent, ReadMark};
-use crate::model::UserId;
-use crate::position::Horizon;
-use crate::store::{Change, RowBack};
+use crate::model::{UnixSeconds, UserId};
+use crate::position::{Horizon, Xid};
+use crate::store::{Change, RowBack, RowId};
 
 /// What an event tells sockets.
 pub(super) struct Told<'a> {
     pub subject: Subject,
     pub version: i64,
     /// The transaction that made this version.
-    pub xid: u64,
-    pub event_type: &'a str,
+    pub xid: Xid,
+    pub event_type: EventType<'a>,
     pub data: &'a str,
     /// Of an insertion in a later state.
     pub later: Option<Later<'a>>,
@@ -24,19 +22,22 @@ pub(super) struct Told<'a> {
 
 /// What an insertion in a later state is for sockets that saw the insertion.
 pub(super) struct Later<'a> {
-    pub event_type: &'a str,
+    pub event_type: EventType<'a>,
     /// The insertion's transaction.
-    pub created: Option<u64>,
+    pub created: Option<Xid>,
 }
 
 impl<'a> Told<'a> {
-    pub fn of_row(id: Uuid, event: &PayloadEvent<'a>, data: &'a str, xid: u64) -> Self {
+    fn new(
+        subject: Subject,
+        version: i64,
+        event: &PayloadEvent<'a>,
+        data: &'a str,
+        xid: Xid,
+    ) -> Self {
         Self {
-            subject: match event.message {
-                Some(_) => Subject::Row(id),
-                None => Subject::Conversation { id, xid },
-            },
-            version: event.revision,
+            subject,
+            version,
             xid,
             event_type: event.event_type,
             data,
@@ -44,42 +45,38 @@ impl<'a> Told<'a> {
         }
     }
 
-    pub fn of_mark(mark: &ReadMark, event: &PayloadEvent<'a>, data: &'a str, xid: u64) -> Self {
-        Self {
-            subject: Subject::Read {
-                conversation: mark.conversation_id,
-                reader: mark.reader_id,
-                xid,
-            },
-            version: mark.up_to_seq,
-            xid,
-            event_type: event.event_type,
-            data,
-            later: None,
-        }
+    pub fn of_row(id: RowId, event: &PayloadEvent<'a>, data: &'a str, xid: Xid) -> Self {
+        let subject = match id {
+            RowId::Message(id) => Subject::Row(id),
+            RowId::Conversation(id) => Subject::Conversation { id, xid },
+        };
+        Self::new(subject, event.revision.0, event, data, xid)
     }
 
-    pub fn of_reload(event: &PayloadEvent<'a>, data: &'a str, xid: u64) -> Self {
-        Self {
-            subject: Subject::Reload {
-                user: event.user.0,
-                xid,
-            },
-            version: 0,
+    pub fn of_mark(mark: &ReadMark, event: &PayloadEvent<'a>, data: &'a str, xid: Xid) -> Self {
+        let subject = Subject::Read {
+            conversation: mark.conversation_id,
+            reader: mark.reader_id,
             xid,
-            event_type: event.event_type,
-            data,
-            later: None,
-        }
+        };
+        Self::new(subject, mark.up_to_seq.0, event, data, xid)
+    }
+
+    pub fn of_reload(event: &PayloadEvent<'a>, data: &'a str, xid: Xid) -> Self {
+        let subject = Subject::Reload {
+            user: event.user,
+            xid,
+        };
+        Self::new(subject, 0, event, data, xid)
     }
 
     /// That a user is to reload, since what this transaction changed for them cannot be read any more.
-    pub fn of_lost(user: UserId, xid: u64) -> Self {
+    pub fn of_lost(user: UserId, xid: Xid) -> Self {
         Self {
-            subject: Subject::Reload { user: user.0, xid },
+            subject: Subject::Reload { user, xid },
             version: 0,
             xid,
-            event_type: FrameType::ResyncRequired.name(),
+            event_type: FrameType::ResyncRequired.into(),
             data: r#"{"reason":"messages were removed for their age"}"#,
             later: None,
         }
@@ -90,44 +87,41 @@ impl<'a> Told<'a> {
     ///
     /// A message that is unread again is told under the revision before, so its own event is no repeat: the mark that it was read by may be
     /// told in between.
-    pub fn of_row_now(row: &'a RowBack, event: &PayloadEvent<'a>, xid: u64) -> Self {
-        let xid = match event.message {
-            Some(_) => xid,
-            None => row.create_xid.unwrap_or(xid),
+    pub fn of_row_now(row: &'a RowBack, event: &PayloadEvent<'a>, xid: Xid) -> Self {
+        let xid = match row.id {
+            RowId::Message(_) => xid,
+            RowId::Conversation(_) => row.create_xid.unwrap_or(xid),
         };
         let now = Self::of_row(row.id, event, &row.data, xid);
-        if row.version == event.revision {
+        if row.revision == event.revision {
             return now;
         }
         let (version, data) = match &row.earlier_data {
-            Some(data) => (row.version - 1, data),
-            None => (row.version, &row.data),
+            Some(data) => (row.revision.0 - 1, data),
+            None => (row.revision.0, &row.data),
         };
         let told = Self {
             version,
             data,
             xid: row.change_xid.unwrap_or(xid),
-            event_type: &row.event_type,
+            event_type: EventType::named(&row.event_type),
             later: later(&row.event_type, &row.later_type, row.create_xid),
             ..now
         };
-        match FrameType::named(event.event_type) {
-            Some(FrameType::ChatMessage) => told,
-            _ => told.into_later(),
+        if event.event_type.is(FrameType::ChatMessage) {
+            told
+        } else {
+            told.into_later()
         }
     }
 
     pub fn of_change(change: &'a Change) -> Self {
+        let event_type = EventType::named(&change.event_type);
         Self {
-            subject: Subject::of(
-                &change.event_type,
-                change.subject,
-                change.conversation,
-                change.xid,
-            ),
+            subject: Subject::of(event_type, change.subject, change.conversation, change.xid),
             version: change.version,
             xid: change.xid,
-            event_type: &change.event_type,
+            event_type,
             data: &change.data,
             later: later(&change.event_type, &change.later_type, change.create_xid),
         }
@@ -142,8 +136,8 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// As of a catch-up: with no horizon, and of no moment. `at`: in Unix seconds.
-    pub fn into_event(self, user: UserId, at: i64, cursor: &str) -> Event {
+    /// As of a catch-up: with no horizon, and of no moment.
+    pub fn into_event(self, user: UserId, at: UnixSeconds, cursor: &str) -> Event {
         let frame_of = |event_type| Frame::durable(event_type, self.data, user, at, cursor);
         Event {
             subject: self.subject,
@@ -162,9 +156,9 @@ impl<'a> Told<'a> {
 }
 
 /// The type for those who saw the row before, where it is another one.
-fn later<'a>(event_type: &str, later_type: &'a str, created: Option<u64>) -> Option<Later<'a>> {
+fn later<'a>(event_type: &str, later_type: &'a str, created: Option<Xid>) -> Option<Later<'a>> {
     (later_type != event_type).then_some(Later {
-        event_type: later_type,
+        event_type: EventType::named(later_type),
         created,
     })
 }
@@ -174,52 +168,59 @@ fn later<'a>(event_type: &str, later_type: &'a str, created: Option<u64>) -> Opt
 pub(super) fn is_about(event: &PayloadEvent<'_>, row: &RowBack) -> bool {
     row.participants == event.recipients
         && event.seq.is_none_or(|seq| seq == row.seq)
-        && row.version >= event.revision
+        && row.revision >= event.revision
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::model::UserId;
+    use uuid::Uuid;
 
     use super::*;
+    use crate::model::{MessageId, Revision, Seq};
 
     const ID: Uuid = Uuid::from_u128(1);
 
     fn event(event_type: &str, revision: i64) -> PayloadEvent<'_> {
         PayloadEvent {
-            event_type,
+            event_type: EventType::named(event_type),
             user: UserId(ID),
             recipients: [UserId(ID); 2],
-            message: Some(ID),
-            revision,
+            message: Some(MessageId(ID)),
+            revision: Revision(revision),
             conversation: None,
             data: None,
-            seq: Some(5),
+            seq: Some(Seq(5)),
+            concerns_sockets: true,
         }
     }
 
-    fn row(event_type: &str, later_type: &str, version: i64) -> RowBack {
+    fn row(event_type: &str, later_type: &str, revision: i64) -> RowBack {
         RowBack {
-            id: ID,
+            id: RowId::Message(MessageId(ID)),
             event_type: event_type.to_owned(),
             later_type: later_type.to_owned(),
             participants: [UserId(ID); 2],
-            seq: 5,
-            version,
-            change_xid: Some(120),
-            create_xid: Some(100),
+            seq: Seq(5),
+            revision: Revision(revision),
+            change_xid: Some(Xid(120)),
+            create_xid: Some(Xid(100)),
             data: "{}".to_owned(),
             earlier_data: None,
-            xid: Some(130),
+            xid: Some(Xid(130)),
         }
     }
 
     #[test]
     fn a_row_that_was_changed_since_its_event_is_told_as_what_it_is_now() {
         let told = |event_type, revision, row: &RowBack| {
-            let told = Told::of_row_now(row, &event(event_type, revision), 110);
-            let later = told.later.map(|later| later.event_type.to_owned());
-            (told.event_type.to_owned(), later, told.version, told.xid)
+            let told = Told::of_row_now(row, &event(event_type, revision), Xid(110));
+            let later = told.later.map(|later| later.event_type.name().to_owned());
+            (
+                told.event_type.name().to_owned(),
+                later,
+                told.version,
+                told.xid.0,
+            )
         };
         let of = |text: &str| Some(text.to_owned());
         let edited = row("chat_message", "message_updated", 3);
@@ -248,7 +249,7 @@ mod tests {
         assert!(!is_about(&event("message_updated", 4), &row));
         // The row was made anew, which is told by itself.
         let former = PayloadEvent {
-            seq: Some(4),
+            seq: Some(Seq(4)),
             ..event("chat_message", 1)
         };
         assert!(!is_about(&former, &row));
@@ -266,8 +267,8 @@ mod tests {
             ..row("chat_message", "message_updated", 3)
         };
         let told = |event_type, revision| {
-            let told = Told::of_row_now(&unread_again, &event(event_type, revision), 110);
-            (told.event_type, told.version, told.data)
+            let told = Told::of_row_now(&unread_again, &event(event_type, revision), Xid(110));
+            (told.event_type.name(), told.version, told.data)
         };
         assert_eq!(told("chat_message", 1), ("chat_message", 2, "earlier"));
         let expected = ("message_updated", 2, "earlier");

@@ -3,11 +3,12 @@
 //! The replica's roll in the database follows: a user who comes is put on it at once, and one who has gone is taken off after the grace, so
 //! that a reconnect is not told at all.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::live::agenda::Agenda;
 use crate::model::UserId;
 use crate::store::{Roll, RollChange};
 
@@ -16,8 +17,8 @@ pub struct Attendance {
     grace: Duration,
     roll: Option<Roll>,
     entries: HashMap<UserId, Entry>,
-    /// When to look at which entry again; each is in it once at most.
-    agenda: BTreeSet<(Instant, UserId)>,
+    /// When to look at which entry again.
+    agenda: Agenda<UserId>,
 }
 
 struct Entry {
@@ -44,7 +45,7 @@ impl Attendance {
             grace,
             roll: None,
             entries: HashMap::new(),
-            agenda: BTreeSet::new(),
+            agenda: Agenda::new(),
         }
     }
 
@@ -102,7 +103,7 @@ impl Attendance {
 
     /// When there is something to tell next.
     pub fn next(&self) -> Option<Instant> {
-        self.roll.and(self.agenda.first()).map(|(at, _)| *at)
+        self.roll.and(self.agenda.next())
     }
 
     pub fn len(&self) -> usize {
@@ -114,10 +115,8 @@ impl Attendance {
         let roll = self.roll?;
         let mut changes = Vec::new();
         while changes.len() < limit
-            && let Some((at, user)) = self.agenda.first().copied()
-            && at <= now
+            && let Some(user) = self.agenda.pop_due(now)
         {
-            self.agenda.pop_first();
             let Some(entry) = self.entries.get_mut(&user) else {
                 continue;
             };
@@ -160,23 +159,20 @@ impl Attendance {
         let Some(entry) = self.entries.get_mut(&user) else {
             return;
         };
-        if let Some(due) = entry.due.take() {
-            self.agenda.remove(&(due, user));
-        }
-        if entry.in_flight {
-            return;
-        }
-        let due = match (entry.belongs(self.grace, now), entry.listed) {
-            (true, Listed::No | Listed::Perhaps) | (false, Listed::Yes | Listed::Perhaps) => now,
-            (true, Listed::Yes) if entry.sockets > 0 => return,
-            (true, Listed::Yes) => entry.left + self.grace,
-            (false, Listed::No) => {
-                self.entries.remove(&user);
-                return;
+        let belongs = entry.belongs(self.grace, now);
+        let at = match (belongs, entry.listed) {
+            _ if entry.in_flight => None,
+            (true, Listed::No | Listed::Perhaps) | (false, Listed::Yes | Listed::Perhaps) => {
+                Some(now)
             }
+            (true, Listed::Yes) if entry.sockets > 0 => None,
+            (true, Listed::Yes) => Some(entry.left + self.grace),
+            (false, Listed::No) => None,
         };
-        entry.due = Some(due);
-        self.agenda.insert((due, user));
+        self.agenda.set(user, &mut entry.due, at);
+        if !entry.in_flight && !belongs && entry.listed == Listed::No {
+            self.entries.remove(&user);
+        }
     }
 }
 

@@ -3,13 +3,14 @@
 //! The last state wins: all changes within the interval after a notification are told as one, at its end. That a user has stopped is
 //! always told, unless the other replicas know it otherwise: by a message, or because they have not heard of the user for too long.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::config::Config;
+use crate::live::agenda::Agenda;
 use crate::model::{ConnectionId, ConversationId, UserId};
 use crate::store::{Pair, Telling};
 
@@ -47,8 +48,8 @@ pub struct Typists {
     times: TypingTimes,
     /// Ordered, so that those of one typist stand together.
     entries: BTreeMap<Pair, Entry>,
-    /// When to look at which entry again; each is in it once at most.
-    agenda: BTreeSet<(Instant, Pair)>,
+    /// When to look at which entry again.
+    agenda: Agenda<Pair>,
 }
 
 struct Entry {
@@ -88,7 +89,7 @@ impl Typists {
         Self {
             times,
             entries: BTreeMap::new(),
-            agenda: BTreeSet::new(),
+            agenda: Agenda::new(),
         }
     }
 
@@ -190,7 +191,7 @@ impl Typists {
 
     /// When there is something to do next.
     pub fn next(&self) -> Option<Instant> {
-        self.agenda.first().map(|(at, _)| *at)
+        self.agenda.next()
     }
 
     pub fn len(&self) -> usize {
@@ -201,10 +202,8 @@ impl Typists {
     pub fn take(&mut self, now: Instant, limit: usize) -> Vec<Telling> {
         let mut tellings = Vec::new();
         while tellings.len() < limit
-            && let Some((at, pair)) = self.agenda.first().copied()
-            && at <= now
+            && let Some(pair) = self.agenda.pop_due(now)
         {
-            self.agenda.pop_first();
             let Some(entry) = self.entries.get_mut(&pair) else {
                 continue;
             };
@@ -260,26 +259,19 @@ impl Typists {
         let Some(entry) = self.entries.get_mut(&pair) else {
             return;
         };
-        if let Some(due) = entry.due.take() {
-            self.agenda.remove(&(due, pair));
-        }
-        if entry.in_flight {
-            return;
-        }
         let free = entry.free.unwrap_or(now);
-        let due = match entry.until {
-            Some(until) if entry.fresh => free.min(until),
-            Some(until) => until,
-            None if entry.believed.is_some_and(|until| now < until) => free,
+        let at = match entry.until {
+            _ if entry.in_flight => None,
+            Some(until) if entry.fresh => Some(free.min(until)),
+            Some(until) => Some(until),
+            None if entry.believed.is_some_and(|until| now < until) => Some(free),
             // Kept that long, so that the interval holds for what comes next.
-            None if free > now => free,
-            None => {
-                self.entries.remove(&pair);
-                return;
-            }
+            None => Some(free).filter(|free| *free > now),
         };
-        entry.due = Some(due);
-        self.agenda.insert((due, pair));
+        self.agenda.set(pair, &mut entry.due, at);
+        if at.is_none() && !entry.in_flight {
+            self.entries.remove(&pair);
+        }
     }
 }
 

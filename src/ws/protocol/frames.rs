@@ -182,7 +182,7 @@ impl Frames {
     }
 
     fn frame(self, kind: FrameType, data: &impl Serialize, cursor: Option<&str>) -> Frame {
-        Frame::serialized(kind, data, self.user, UnixSeconds::now().0, cursor)
+        Frame::serialized(kind, data, self.user, UnixSeconds::now(), cursor)
     }
 }
 

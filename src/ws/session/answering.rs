@@ -112,7 +112,6 @@ where
         let warning = self.services.config.auth.token_warning;
         let fresh = Expiry::of(&self.caller, warning, Instant::now());
         self.expiry = fresh.in_place_of(&self.expiry);
-        self.renewed = true;
         Ok(Done::Nothing)
     }
 

@@ -5,6 +5,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Session;
 use crate::frame::Frame;
 use crate::hub::{Delivery, Event, Resync, Subject};
+use crate::model::UnixMicros;
 use crate::replay::{Missed, Repeat};
 use crate::ws::close::CloseReason;
 
@@ -17,7 +18,7 @@ where
 {
     pub(super) async fn deliver(&mut self, first: Delivery) -> Result<(), CloseReason> {
         // One look at the clock for all that goes out with the same flush.
-        let now = chrono::Utc::now().timestamp_micros();
+        let now = UnixMicros::now();
         let mut delivery = first;
         for place in 1.. {
             match delivery {
@@ -75,7 +76,7 @@ where
         let Some(missed) = &self.replayed else {
             return Some(event.frame.clone());
         };
-        let incarnation = || self.services.hub.incarnation();
+        let incarnation = || self.services.replay.incarnation();
         let frame = match missed.repeat(event, incarnation) {
             Repeat::New => Some(&event.frame),
             Repeat::Later => {

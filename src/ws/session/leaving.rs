@@ -1,10 +1,9 @@
 //! The end of a session whose replica closes.
 
-use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::Session;
 use crate::services::Services;
@@ -22,10 +21,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     /// The replica closes: this socket leaves at a random time in the spread, and is served until then.
-    pub(super) fn plan_to_leave(&mut self, timer: Pin<&mut Sleep>) {
+    pub(super) fn plan_to_leave(&mut self) {
         let share: f64 = rand::random();
         self.leave_at = Some(Instant::now() + spread(&self.services).mul_f64(share));
-        self.set(timer);
     }
 
     pub(super) fn leaving(&self) -> bool {

@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
@@ -14,7 +15,8 @@ use super::delivering::BATCH;
 use super::*;
 use crate::hub::{Event, Subject};
 use crate::limits::{Holder, MemoryBudget, SMALL};
-use crate::position::Horizon;
+use crate::model::MessageId;
+use crate::position::{Horizon, Xid};
 use crate::testing;
 use crate::ws::limited_stream::LimitedStream;
 use crate::ws::upgrade::socket;
@@ -74,16 +76,16 @@ impl Stage {
     }
 
     fn publish(&self, number: usize, padding: usize) {
-        self.publish_row(Uuid::new_v4(), number, padding);
+        self.publish_row(MessageId(Uuid::new_v4()), number, padding);
     }
 
-    fn publish_row(&self, row: Uuid, number: usize, padding: usize) {
+    fn publish_row(&self, row: MessageId, number: usize, padding: usize) {
         let frame = json!({"type": "chat_message", "data": number, "x": "x".repeat(padding)});
         let event = Event {
             subject: Subject::Row(row),
             version: 0,
-            xid: number as u64,
-            horizon: Horizon(1),
+            xid: Xid(number as u64),
+            horizon: Horizon(Xid(1)),
             frame: frame.to_string().into(),
             made_at: None,
             as_update: None,
@@ -123,7 +125,7 @@ async fn the_first_frame_is_connected_and_events_follow_in_order() {
         stage.publish(number, 0);
     }
     // What comes between the registration and the greeting is still to be sent.
-    hub.advance(&registered.identity, Horizon(9));
+    hub.advance(&registered.identity, Horizon(Xid(9)));
     let connected = next(&mut client).await.unwrap();
     assert_eq!(connected["type"], "connected");
     assert_eq!(connected["userId"], stage.user.to_string());
@@ -143,13 +145,13 @@ async fn a_heartbeat_between_the_replay_and_what_it_repeats_makes_no_repeat() {
     let mut session = stage.session(socket(ours, &stage.services, stage.user).await);
     let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
     let hub = &stage.services.hub;
-    let (replayed, end) = (Uuid::new_v4(), 2);
+    let (replayed, end) = (MessageId(Uuid::new_v4()), 2);
     session.replayed = Some(Box::new(Missed::of_row(replayed, 0, end)));
     session.forget_replay();
     assert!(session.replayed.is_some(), "a repeat may come yet");
 
     stage.publish_row(replayed, 1, 0);
-    hub.advance(&hub.position().unwrap().identity, Horizon(end + 1));
+    hub.advance(&hub.position().unwrap().identity, Horizon(Xid(end + 1)));
     session.forget_replay();
     stage.publish(2, 0);
     let first = session.subscription.next().await;
@@ -168,7 +170,7 @@ async fn an_event_from_behind_all_repeats_is_delivered_and_the_replay_forgotten(
     let (ours, theirs) = duplex(64 * 1024);
     let mut session = stage.session(socket(ours, &stage.services, stage.user).await);
     let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
-    let row = Uuid::new_v4();
+    let row = MessageId(Uuid::new_v4());
     session.replayed = Some(Box::new(Missed::of_row(row, 0, 0)));
     stage.publish_row(row, 1, 0);
     let first = session.subscription.next().await;
@@ -185,7 +187,7 @@ async fn behind_a_reload_nothing_counts_as_a_repeat_of_the_replay() {
     let (ours, theirs) = duplex(64 * 1024);
     let mut session = stage.session(socket(ours, &stage.services, stage.user).await);
     let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
-    let row = Uuid::new_v4();
+    let row = MessageId(Uuid::new_v4());
     session.replayed = Some(Box::new(Missed::of_row(row, 0, 2)));
     stage
         .services

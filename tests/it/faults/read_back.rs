@@ -4,6 +4,7 @@ use serde_json::Value;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+use super::ledger::seqs;
 use super::*;
 
 const REUSED: Uuid = Uuid::from_u128(0x0c0f_fee1);
@@ -253,4 +254,36 @@ async fn a_huge_edit_of_a_message_that_is_removed_for_its_age_before_it_is_read_
             .collect();
         assert_eq!(told, expected);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_without_recipients_does_not_read_back_what_did_not_fit() {
+    let database = Database::fresh().await;
+    let read_back = database.hold_read_backs().await;
+    let with_boris = database.conversation(ALICE, BORIS).await;
+    let with_carla = database.conversation(ALICE, CARLA).await;
+    let [here, there] = Replica::start_many(&database, &quick(&PATIENT)).await;
+    let mut boris = Socket::connect(&here, BORIS).await;
+    let mut carla = Socket::connect(&there, CARLA).await;
+    let huge = "huge ".repeat(2_000);
+    here.api().send(with_boris, ALICE, huge.trim()).await;
+    until_a_lock_is_waited_for(&database, "the replica of Boris reads it back").await;
+    // It stands behind the huge one.
+    here.api().send(with_carla, ALICE, "for Carla").await;
+    carla.before_message("for Carla").await;
+    let waiting = "pg_locks l join pg_database d on d.oid = l.database \
+         where datname = current_database() and locktype = 'advisory' and objid = 1 and not granted";
+    assert_eq!(database.count(waiting).await, 1);
+
+    // From now on that replica has a recipient, who has loaded the message.
+    let mut elsewhere = Socket::connect(&there, BORIS).await;
+    here.api().send(with_boris, ALICE, "small").await;
+    let frames = elsewhere.before_message("small").await;
+    assert_eq!(frames, Vec::<Value>::new());
+    read_back.batch_execute("commit").await.expect("its end");
+    let frames = boris.before_message("small").await;
+    assert_eq!(seqs(&frames, with_boris), [1]);
+    let again = "again ".repeat(2_000);
+    here.api().send(with_boris, ALICE, again.trim()).await;
+    elsewhere.before_message(again.trim()).await;
 }

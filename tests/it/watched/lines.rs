@@ -149,7 +149,7 @@ async fn a_request_is_one_line_of_json_a_message_one_and_a_connection_two() {
     );
     one(
         &by_replica,
-        &["replica closing, closed with 1012, after "],
+        &["service restart, closed with 1012, after "],
         of_socket(&by_replica, BORIS, 0),
     );
 }
