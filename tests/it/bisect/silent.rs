@@ -197,7 +197,6 @@ async fn quick_messages_ahead_of_one_that_takes_long_do_not_wait_for_it() {
     let slow = alice.request("send_message", slow).await;
     let behind = message(with_boris, "behind it");
     let behind = alice.request("send_message", behind).await;
-    #[expect(clippy::cast_precision_loss, reason = "a small number")]
     let ahead_of_the_last = (QUICK + 1) as f64;
     until_metric_above(&replica, "pgchat_writer_queue_depth", ahead_of_the_last).await;
     database
