@@ -43,7 +43,7 @@ pub struct Services {
     pub frame_limiter: UserLimiter,
     /// How fast handshakes are refused.
     pub refusals: Refusals,
-    /// Whose turn it is to be read for.
+    /// Turns of reads over HTTP.
     pub reads: Reads,
     /// For pages and objects that their clients have not taken yet.
     pub answers: MemoryBudget,
