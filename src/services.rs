@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use prometheus_client::metrics::gauge::Gauge;
+
 use crate::auth::{Auth, Keys};
 use crate::config::Config;
 use crate::health::Health;
@@ -89,7 +91,7 @@ impl Services {
                 auth: auth.clone(),
                 reads: reads.clone(),
                 replay: replay.clone(),
-                queue_usage: Arc::default(),
+                queue_usage: Gauge::default(),
             }),
             auth,
             send_limiter: UserLimiter::of_sends(&config),
