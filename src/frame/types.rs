@@ -2,27 +2,7 @@
 
 use crate::names::names;
 
-/// Names on the wire, which are read as well.
-macro_rules! wire_names {
-    ($(#[$doc:meta])* $names:ident { $($variant:ident = $name:literal,)+ }) => {
-        names! {
-            $(#[$doc])*
-            $names { $($variant = $name,)+ }
-        }
-
-        impl $names {
-            /// `None`: this version knows no such name. Letters count in their case.
-            pub fn named(name: &str) -> Option<Self> {
-                match name {
-                    $($name => Some(Self::$variant),)+
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-wire_names! {
+names! {
     /// What the server sends. PostgreSQL names the types of durable events, and a newer schema may name others than these.
     FrameType {
         Connected = "connected",
@@ -41,7 +21,7 @@ wire_names! {
     }
 }
 
-wire_names! {
+names! {
     /// What a client sends.
     CommandType {
         SendMessage = "send_message",
