@@ -256,7 +256,7 @@ async fn until_live(listener: &mut ListenerStatus, deadline: Instant) -> Result<
         Ok(()) => "no heartbeat comes back through the queue".to_owned(),
     };
     Err(StartError(format!(
-        "the listener does not get live: {reason}; where a pooler such as PgBouncer stands before the database, \
+        "the listener did not become live: {reason}; where a pooler such as PgBouncer stands before the database, \
          LISTEN_DATABASE_URL must lead past it, to the same database"
     )))
 }

@@ -83,7 +83,7 @@ enum Mode {
     Jwt(Box<Jwt>),
 }
 
-/// What a caller is checked by.
+/// What callers are checked against.
 struct Jwt {
     keys: Box<LoadedKeys>,
     service_tokens: ServiceTokens,

@@ -22,7 +22,6 @@ mod values;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 pub use auth::{AuthConfig, AuthMode, Secret};
 pub use bounds::{Limits, Rate, Timeouts};
@@ -30,6 +29,8 @@ pub use database::{SHARED_DATA_HOME, data_home};
 pub use error::{ConfigError, ConfigErrorKind};
 pub use origins::AllowedOrigins;
 use values::{File, Values, shown};
+
+use crate::names::names;
 
 /// Read from the working directory when neither `--config` nor [`FILE_VARIABLE`] names another.
 const DEFAULT_FILE: &str = "config.env";
@@ -84,11 +85,12 @@ pub struct Config {
     pub web_page: bool,
 }
 
-/// How a line of the log looks (`LOG_FORMAT`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    Pretty,
-    Json,
+names! {
+    /// How a line of the log looks (`LOG_FORMAT`).
+    LogFormat {
+        Pretty = "pretty",
+        Json = "json",
+    }
 }
 
 /// The database of the operator, or one of our own.
@@ -111,14 +113,15 @@ pub struct DatabaseConfig {
     pub ssl_root_cert: Option<PathBuf>,
 }
 
-/// libpq's modes of the same names (PostgreSQL manual, "SSL Support").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SslMode {
-    Disable,
-    Prefer,
-    Require,
-    VerifyCa,
-    VerifyFull,
+names! {
+    /// libpq's modes of the same names (PostgreSQL manual, "SSL Support"): `DB_SSL_MODE`, and `sslmode` of a URL.
+    SslMode {
+        Disable = "disable",
+        Prefer = "prefer",
+        Require = "require",
+        VerifyCa = "verify-ca",
+        VerifyFull = "verify-full",
+    }
 }
 
 /// A configuration, and what is odd about it but no error; for the log, once there is one.
@@ -179,25 +182,24 @@ fn from_sources(
         pool_size: values.number(&settings::DB_POOL_SIZE)?,
         users_table: users_table(&values)?,
         users_columns: users_columns(&values)?,
-        lists_users_to_users: values.choice(&settings::USER_DIRECTORY)? == "all"
+        lists_users_to_users: values
+            .choice(&settings::USER_DIRECTORY, |word| Some(word == "all"))?
             || auth.mode == AuthMode::Trusted,
         server_addr: server_addr(&values)?,
         service_name: values.line(&settings::SERVICE_NAME)?,
         worker_threads: worker_threads(&values)?,
         log_level: log_level(&values)?,
-        log_format: match values.choice(&settings::LOG_FORMAT)? {
-            "json" => LogFormat::Json,
-            _ => LogFormat::Pretty,
-        },
+        log_format: values.choice(&settings::LOG_FORMAT, LogFormat::named)?,
         log_filter: log_filter(&values)?,
         auth,
         search_language: search_language(&values)?,
         limits: bounds::limits(&values)?,
         timeouts: bounds::timeouts(&values)?,
         allowed_origins: allowed_origins(&values, embedded)?,
-        web_page: values.choice(&settings::WEB_PAGE)? == "on",
+        web_page: values.choice(&settings::WEB_PAGE, |word| Some(word == "on"))?,
     };
-    let [host, mode] = [default_host(config.auth.mode), auth::default_mode(&values)];
+    let host = default_host(config.auth.mode);
+    let mode = auth::default_mode(&values).name();
     let summary = values.summary(|setting| match setting.name {
         "SERVER_HOST" => host,
         "AUTH_MODE" => mode,
@@ -219,21 +221,6 @@ impl Config {
             Some(OsString::from(value))
         };
         from_sources(None, lookup, TokenKeys::Required).map(|loaded| loaded.config)
-    }
-}
-
-impl FromStr for SslMode {
-    type Err = ();
-
-    fn from_str(word: &str) -> Result<Self, ()> {
-        match word {
-            "disable" => Ok(Self::Disable),
-            "prefer" => Ok(Self::Prefer),
-            "require" => Ok(Self::Require),
-            "verify-ca" => Ok(Self::VerifyCa),
-            "verify-full" => Ok(Self::VerifyFull),
-            _ => Err(()),
-        }
     }
 }
 
@@ -324,9 +311,7 @@ fn worker_threads(values: &Values) -> Result<usize, ConfigError> {
 }
 
 fn log_level(values: &Values) -> Result<log::LevelFilter, ConfigError> {
-    let word = values.choice(&settings::LOG_LEVEL)?;
-    word.parse()
-        .map_err(|_| values.fault(&settings::LOG_LEVEL, "is not a known level"))
+    values.choice(&settings::LOG_LEVEL, |word| word.parse().ok())
 }
 
 /// What env_logger would pass over, it would tell past the log.

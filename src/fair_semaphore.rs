@@ -77,8 +77,8 @@ impl<K: Key> FairSemaphore<K> {
         self.0.waiting.count()
     }
 
-    /// Waits for a permit of this holder's. `ahead` has to come about before they stand in the common line: their others wait for it,
-    /// so that it comes about for `each` of them at a time, and nobody else does.
+    /// Waits for a permit of this holder's. `ahead` is awaited before the request joins the common line; the holder's other requests wait
+    /// behind it, other holders do not. So it is awaited for `each` of a holder's requests at a time.
     pub async fn acquire(&self, holder: K, ahead: impl Future<Output = ()>) -> Permit<K> {
         let (place, first) = Place::take(&self.0, holder, &mut self.0.own());
         place.acquire(first, ahead).await

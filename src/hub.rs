@@ -374,7 +374,7 @@ impl Hub {
         self.shared.memory.leaves(more);
     }
 
-    /// Gives up the sockets that are furthest behind, until these have so many bytes. Nobody to whom nothing is to be sent. All are looked
+    /// Gives up the sockets that are furthest behind, until these have so many bytes. Sockets with an empty queue are left alone. All are looked
     /// through, which is for the rare moment.
     fn give_up_longest(&self, state: &mut State, mut bytes: usize) {
         let mut longest: Vec<(usize, UserId, ConnectionId)> = Vec::new();

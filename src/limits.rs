@@ -61,8 +61,8 @@ impl UserLimiter {
         Self::new(config.limits.rate.map(of_frames))
     }
 
-    /// Counts so many, as far as they are welcome, and leaves those that are not. How long to wait until some of them are;
-    /// `None`: all are counted.
+    /// Counts up to `count` of them, and leaves in it those over the limit. Returns the wait until one more is allowed; `None` if all were
+    /// counted.
     pub fn pause(&self, user: UserId, count: &mut u32) -> Option<Duration> {
         let Some(limiter) = &self.limiter else {
             *count = 0;

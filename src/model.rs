@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::names::names;
 use crate::text::quoted;
 
 /// JSON text that PostgreSQL built and that is relayed as it is.
@@ -161,25 +162,14 @@ pub struct Revision(pub i64);
 #[serde(transparent)]
 pub struct Beat(pub i64);
 
-/// The kinds of content that a message can have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MessageType {
-    #[default]
-    Text,
-    Image,
-    File,
-}
-
-impl MessageType {
-    pub const ALL: [Self; 3] = [Self::Text, Self::Image, Self::File];
-
-    /// As stored, and as on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Image => "image",
-            Self::File => "file",
-        }
+names! {
+    /// The kinds of content that a message can have, as stored and as on the wire.
+    #[derive(Default)]
+    MessageType {
+        #[default]
+        Text = "text",
+        Image = "image",
+        File = "file",
     }
 }
 
@@ -187,15 +177,12 @@ impl FromStr for MessageType {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "text" => Ok(Self::Text),
-            "image" => Ok(Self::Image),
-            "file" => Ok(Self::File),
-            other => Err(format!(
+        Self::named(text).ok_or_else(|| {
+            format!(
                 "messageType must be text, image or file, not {}",
-                quoted(other)
-            )),
-        }
+                quoted(text)
+            )
+        })
     }
 }
 

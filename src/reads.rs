@@ -59,7 +59,7 @@ impl Reads {
         match turns::within(self.patience, permit, turns::Kind::Reads, refusal).await? {
             Some(permit) => Ok(self.store.in_turn(permit)),
             None => Err(Error::TooManyRequests {
-                message: format!("more than {} requests at a time that read", self.most),
+                message: format!("more than {} reads at a time", self.most),
                 retry_after: RETRY_AFTER,
             }),
         }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use prometheus_client::metrics::gauge::Gauge;
+
 use crate::auth::{Auth, Keys};
 use crate::config::Config;
 use crate::health::Health;
@@ -43,7 +45,7 @@ pub struct Services {
     pub frame_limiter: UserLimiter,
     /// How fast handshakes are refused.
     pub refusals: Refusals,
-    /// Whose turn it is to be read for.
+    /// Turns of reads over HTTP.
     pub reads: Reads,
     /// For pages and objects that their clients have not taken yet.
     pub answers: MemoryBudget,
@@ -94,7 +96,7 @@ impl Services {
                 auth: auth.clone(),
                 reads: reads.clone(),
                 replay: replay.clone(),
-                queue_usage: Arc::default(),
+                queue_usage: Gauge::default(),
             }),
             auth,
             send_limiter: UserLimiter::of_sends(&config),

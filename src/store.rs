@@ -125,7 +125,7 @@ impl From<&Config> for StoreLimits {
     }
 }
 
-/// Over how many connections it is read at a time.
+/// How many connections reads may use at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadConnections {
     pub of_all: usize,
@@ -180,7 +180,7 @@ impl Store {
         }
     }
 
-    /// Connections over which it is read at a time what clients missed.
+    /// Connections that replays may use at a time.
     pub fn connections_of_replays(&self) -> usize {
         self.shared.shares.replays
     }

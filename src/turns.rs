@@ -62,7 +62,7 @@ pub struct Waiting(AtomicUsize);
 
 impl Waiting {
     /// Counts somebody until what is returned is dropped.
-    pub fn one(&self) -> impl Drop + '_ {
+    pub fn one(&self) -> Counted<'_> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Counted(&self.0)
     }
@@ -72,7 +72,9 @@ impl Waiting {
     }
 }
 
-struct Counted<'a>(&'a AtomicUsize);
+/// Somebody who waits, until this is dropped.
+#[must_use]
+pub struct Counted<'a>(&'a AtomicUsize);
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {

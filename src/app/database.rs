@@ -135,7 +135,10 @@ impl Database {
                 Err(error @ (MigrateError::Connect(_) | MigrateError::Interrupted(_)))
                     if self.again_after(&error).await => {}
                 Err(error @ MigrateError::Diverged(_)) => {
-                    return Err(StartError(format!("{error}{}", anew(&config.database))));
+                    return Err(StartError(format!(
+                        "{error}{}",
+                        advice_to_start_over(&config.database)
+                    )));
                 }
                 Err(error) => return Err(StartError::because(error)),
                 Ok(linked) => {
@@ -297,7 +300,7 @@ fn failed(error: tokio_postgres::Error) -> StartError {
 }
 
 /// What to do with a database that another state of the same version has made.
-fn anew(database: &DatabaseSource) -> String {
+fn advice_to_start_over(database: &DatabaseSource) -> String {
     let elsewhere = match database {
         DatabaseSource::Embedded { data_dir, .. } => format!(
             "to start anew, remove {} or name another directory in EMBEDDED_DATA_DIR",

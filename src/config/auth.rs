@@ -7,14 +7,16 @@ use std::time::Duration;
 use super::settings::{self, Setting};
 use super::values::Values;
 use super::{ConfigError, TokenKeys};
+use crate::names::names;
 
-/// How callers prove who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthMode {
-    /// Callers are believed: a gateway in front has checked them.
-    Trusted,
-    /// A signed token names the user.
-    Jwt,
+names! {
+    /// How callers prove who they are (`AUTH_MODE`).
+    AuthMode {
+        /// Callers are believed: a gateway in front has checked them.
+        Trusted = "trusted",
+        /// A signed token names the user.
+        Jwt = "jwt",
+    }
 }
 
 /// The mode, and what [`AuthMode::Jwt`] needs; tickets are for both.
@@ -90,21 +92,17 @@ const STRONG_SECRET_BYTES: usize = 32;
 
 /// The mode alone, which also decides where to listen.
 pub(super) fn mode(values: &Values) -> Result<AuthMode, ConfigError> {
-    let mode = match values.is_given(&settings::AUTH_MODE) {
-        true => values.choice(&settings::AUTH_MODE)?,
-        false => default_mode(values),
-    };
-    Ok(match mode {
-        "jwt" => AuthMode::Jwt,
-        _ => AuthMode::Trusted,
-    })
+    match values.is_given(&settings::AUTH_MODE) {
+        true => values.choice(&settings::AUTH_MODE, AuthMode::named),
+        false => Ok(default_mode(values)),
+    }
 }
 
 /// `AUTH_MODE` where it is not set.
-pub(super) fn default_mode(values: &Values) -> &'static str {
+pub(super) fn default_mode(values: &Values) -> AuthMode {
     match KEYS.iter().any(|setting| values.is_given(setting)) {
-        true => "jwt",
-        false => settings::AUTH_MODE.default,
+        true => AuthMode::Jwt,
+        false => AuthMode::Trusted,
     }
 }
 

@@ -185,9 +185,7 @@ fn check_root_cert_is_used(
 }
 
 pub(super) fn ssl_mode(values: &Values) -> Result<SslMode, ConfigError> {
-    let word = values.choice(&settings::DB_SSL_MODE)?;
-    word.parse()
-        .map_err(|()| values.fault(&settings::DB_SSL_MODE, "is not a known mode"))
+    values.choice(&settings::DB_SSL_MODE, SslMode::named)
 }
 
 fn list(values: &Values, setting: &Setting) -> Result<Vec<String>, ConfigError> {

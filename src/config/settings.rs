@@ -31,6 +31,7 @@ pub(super) struct Group {
     pub settings: &'static [&'static Setting],
 }
 
+use super::{AuthMode, LogFormat, SslMode};
 use Kind::{Choice, Number, Seconds, Secret, Text};
 
 macro_rules! settings {
@@ -63,7 +64,7 @@ settings! {
             "Its password. In config.env \"$\" is an ordinary character; a # after a space needs quotes.";
         DB_NAME = "postgres", Text,
             "The database.";
-        DB_SSL_MODE = "prefer", Choice(&["disable", "prefer", "require", "verify-ca", "verify-full"]),
+        DB_SSL_MODE = "prefer", Choice(&SslMode::NAMES),
             "prefer: TLS if the server offers it. require: TLS, without checking the server's certificate. \
              verify-ca: with a certificate signed by the CA of DB_SSL_ROOT_CERT. verify-full: and issued for this \
              host name. A Unix socket never uses TLS.";
@@ -126,14 +127,14 @@ settings! {
              PostgreSQL, a proxy or another replica.";
         LOG_LEVEL = "info", Choice(&["error", "warn", "info", "debug", "trace"]),
             "How much pgchat logs.";
-        LOG_FORMAT = "pretty", Choice(&["pretty", "json"]),
+        LOG_FORMAT = "pretty", Choice(&LogFormat::NAMES),
             "json: one JSON object a line.";
         RUST_LOG = "", Text,
             "Refines LOG_LEVEL for parts, such as pgchat::listener=debug,hyper=info. Other crates than pgchat \
              never log below info, because they would log what passes through them.";
     }
     "Who may call" {
-        AUTH_MODE = "trusted", Choice(&["trusted", "jwt"]),
+        AUTH_MODE = "trusted", Choice(&AuthMode::NAMES),
             "trusted: every caller is believed, because a gateway in front has checked it. jwt: a token says who \
              calls. Default: jwt once a secret, a key file or a service token is set, else trusted.";
         JWT_SECRET = "", Secret,

@@ -60,8 +60,9 @@ impl<'a> Parameters<'a> {
         for parameter in text.split('&').filter(|part| !part.is_empty()) {
             match parameter.split_once('=') {
                 Some(("sslmode", value)) => {
-                    let mode = value.parse().map_err(|()| {
-                        "has an unknown sslmode; it must be one of disable, prefer, require, verify-ca, verify-full"
+                    let mode = SslMode::named(value).ok_or_else(|| {
+                        let known = SslMode::NAMES.join(", ");
+                        format!("has an unknown sslmode; it must be one of {known}")
                     })?;
                     read.ssl_mode = Some(mode);
                 }

@@ -193,8 +193,12 @@ impl Values {
         self.number(setting).map(Duration::from_secs)
     }
 
-    /// The word of the table that was chosen, in the table's case.
-    pub(super) fn choice(&self, setting: &Setting) -> Result<&'static str, ConfigError> {
+    /// What `meaning` says that the word of the table means that was chosen, whatever the case of its letters.
+    pub(super) fn choice<T>(
+        &self,
+        setting: &Setting,
+        meaning: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, ConfigError> {
         let text = self.text(setting).trim();
         let words = match setting.kind {
             Kind::Choice(words) => words,
@@ -204,6 +208,7 @@ impl Values {
             .iter()
             .copied()
             .find(|word| word.eq_ignore_ascii_case(text))
+            .and_then(meaning)
             .ok_or_else(|| self.not_allowed(setting))
     }
 

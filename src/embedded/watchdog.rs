@@ -175,7 +175,7 @@ impl Watchdog<'_> {
         const IDLE: Duration = Duration::from_secs(3600);
         let mut wait = READY_POLL;
         loop {
-            // In vain it is waited for a time, and not without a sender: ours lives.
+            // A timeout; the channel cannot be closed, since we hold a sender.
             if let Ok(event) = self.events.recv_timeout(wait) {
                 return event;
             }

@@ -4,27 +4,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::names::names;
 
-/// Names on the wire, which are read as well.
-macro_rules! wire_names {
-    ($(#[$doc:meta])* $names:ident { $($variant:ident = $name:literal,)+ }) => {
-        names! {
-            $(#[$doc])*
-            $names { $($variant = $name,)+ }
-        }
-
-        impl $names {
-            /// `None`: this version knows no such name. Letters count in their case.
-            pub fn named(name: &str) -> Option<Self> {
-                match name {
-                    $($name => Some(Self::$variant),)+
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-wire_names! {
+names! {
     /// What the server sends. PostgreSQL names the types of durable events, and a newer schema may name others than these.
     FrameType {
         Connected = "connected",
@@ -85,7 +65,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for EventType<'a> {
     }
 }
 
-wire_names! {
+names! {
     /// What a client sends.
     CommandType {
         SendMessage = "send_message",

@@ -152,7 +152,7 @@ impl Dispatcher {
         }
     }
 
-    /// The way's time of a heartbeat that this replica has sent.
+    /// The round-trip time of a heartbeat that this replica has sent.
     fn echo(&mut self, payload: &Payload<'_>) -> Option<Duration> {
         let Heartbeat { replica, beat } = *payload.heartbeat.as_ref()?;
         if replica != self.replica || !self.beats.was_sent(beat) {

@@ -1,5 +1,5 @@
-//! From where the hub goes on in a new session: from where it was, once it has what was missed; where that cannot be read, or means
-//! something else by now, from here, and the clients reload.
+//! Where the hub resumes in a new session: at its old position once what was missed is delivered; where that cannot be read, or means
+//! something else by now, at the database's present one, and clients reload.
 
 use super::dispatch::{CaughtUp, Dispatcher};
 use super::reader::Reading;

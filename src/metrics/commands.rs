@@ -15,34 +15,28 @@ use prometheus_client::registry::Unit;
 use super::requests::BUCKETS;
 use crate::error::Error;
 use crate::frame::CommandType;
+use crate::names::names;
 
 /// What a frame is counted under that names no command.
 const OTHER: &str = "other";
 
-/// How a command ended, in as many kinds as an operator has to tell apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommandEnd {
-    /// Carried out.
-    Ok,
-    /// The client's fault, or not its right: it would be refused again.
-    Refused,
-    /// It came too fast.
-    Limited,
-    /// Over HTTP a 503: the database was unreachable, or busy past the deadline.
-    Unavailable,
-    /// Over HTTP a 500: the database refuses it, or a defect.
-    Internal,
+names! {
+    /// How a command ended, in as many kinds as an operator has to tell apart.
+    CommandEnd {
+        /// Carried out.
+        Ok = "ok",
+        /// The client's fault, or not its right: it would be refused again.
+        Refused = "refused",
+        /// It came too fast.
+        Limited = "limited",
+        /// Over HTTP a 503: the database was unreachable, or busy past the deadline.
+        Unavailable = "unavailable",
+        /// Over HTTP a 500: the database refuses it, or a defect.
+        Internal = "internal",
+    }
 }
 
 impl CommandEnd {
-    const ALL: [Self; 5] = [
-        Self::Ok,
-        Self::Refused,
-        Self::Limited,
-        Self::Unavailable,
-        Self::Internal,
-    ];
-
     pub fn of<T>(outcome: &Result<T, Error>) -> Self {
         match outcome {
             Ok(_) => Self::Ok,
@@ -50,16 +44,6 @@ impl CommandEnd {
             Err(Error::Internal(_)) => Self::Internal,
             Err(Error::TooManyRequests { .. }) => Self::Limited,
             Err(_) => Self::Refused,
-        }
-    }
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Refused => "refused",
-            Self::Limited => "limited",
-            Self::Unavailable => "unavailable",
-            Self::Internal => "internal",
         }
     }
 }
@@ -114,7 +98,7 @@ impl Collector for Commands {
         let of_all = self.0.ends.iter().chain([&self.0.others]);
         for (name, ends) in names.into_iter().chain([OTHER]).zip(of_all) {
             for (end, count) in CommandEnd::ALL.iter().zip(ends) {
-                let labels = [("type", name), ("outcome", end.label())];
+                let labels = [("type", name), ("outcome", end.name())];
                 ConstCounter::new(count.load(Ordering::Relaxed))
                     .encode(family.encode_family(&labels)?)?;
             }
@@ -127,7 +111,7 @@ impl Collector for Commands {
             MetricType::Histogram,
         )?;
         for (end, Durations(durations)) in CommandEnd::ALL.iter().zip(&self.0.sends) {
-            let labels = [("outcome", end.label())];
+            let labels = [("outcome", end.name())];
             durations.encode(family.encode_family(&labels)?)?;
         }
         Ok(())

@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
@@ -36,8 +35,8 @@ pub struct Sources {
     pub auth: Auth,
     pub reads: Reads,
     pub replay: Replay,
-    /// Bits of an f64: the newest known fraction of the notification queue in use.
-    pub queue_usage: Arc<AtomicU64>,
+    /// The newest known fraction of the notification queue in use.
+    pub queue_usage: Gauge<f64, AtomicU64>,
 }
 
 impl fmt::Debug for Sources {
@@ -245,7 +244,7 @@ impl Sources {
         figures.gauge(
             "notification_queue_usage_ratio",
             "Fraction of PostgreSQL's notification queue in use, asked every 10 s",
-            f64::from_bits(read(&self.queue_usage)),
+            self.queue_usage.get(),
         )?;
         let stats = self.listener.stats();
         figures.counter(

@@ -1,6 +1,5 @@
 //! The watch that logs what turns bad.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use log::Level;
@@ -55,8 +54,7 @@ impl Metrics {
         sources.health.heard_from_database(&answer, asked.elapsed());
         let queue_usage = answer.ok();
         if let Some(usage) = queue_usage {
-            let usage = usage.to_bits();
-            sources.queue_usage.store(usage, Ordering::Relaxed);
+            sources.queue_usage.set(usage);
         }
         Look {
             queue_usage,

@@ -271,7 +271,7 @@ impl PartialSchema for StoredMessageType {
     fn schema() -> RefOr<Schema> {
         any_text(
             "What the message holds. Those of this version are in `x-extensible-enum`; later ones may add some: show a message of a type that you do not know as text.",
-            &model::MessageType::ALL.map(model::MessageType::as_str),
+            &model::MessageType::NAMES,
         )
     }
 }

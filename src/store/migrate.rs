@@ -290,7 +290,7 @@ async fn become_owner(client: &Client, schema: &str) -> Result<(), MigrateError>
 async fn check_versions(client: &Client, schema: &str, owner: &str) -> Result<(), MigrateError> {
     let applied = versions(client, schema).await.map_err(|e| {
         let text = format!("{}; this role does not own the chat tables", describe(&e));
-        sorted(&e, text, MigrateError::Failed)
+        classified(&e, text, MigrateError::Failed)
     })?;
     let missing = migrations::not_among(&applied);
     if missing.is_empty() {
@@ -311,12 +311,12 @@ async fn versions(client: &Client, schema: &str) -> Result<Vec<i64>, tokio_postg
 
 impl From<tokio_postgres::Error> for MigrateError {
     fn from(error: tokio_postgres::Error) -> Self {
-        sorted(&error, describe(&error), Self::Failed)
+        classified(&error, describe(&error), Self::Failed)
     }
 }
 
 /// Worth another try, or what `otherwise` makes of it.
-pub(super) fn sorted(
+pub(super) fn classified(
     error: &tokio_postgres::Error,
     text: String,
     otherwise: impl Fn(String) -> MigrateError,

@@ -1,11 +1,7 @@
 //! `sql/roles.sql` for a database that has no `psql`: the embedded one, and those of tests.
 
-/// Owns the chat tables, and so may migrate; no superuser.
-pub const OWNER: &str = "pgchat_owner";
 /// Serves: it owns nothing, touches no table, and executes the functions that it calls.
 pub const SERVICE: &str = "pgchat_service";
-/// What other programs may do.
-pub const INTEGRATOR: &str = "pgchat_integrator";
 
 const FILE: &str = include_str!("../../sql/roles.sql");
 
@@ -36,9 +32,9 @@ mod tests {
     fn nothing_is_left_that_only_psql_understands_and_what_is_given_counts() {
         let sql = sql(&[("schema", "o'chat")]);
         for (name, value) in [
-            ("owner", OWNER),
+            ("owner", "pgchat_owner"),
             ("service", SERVICE),
-            ("integrator", INTEGRATOR),
+            ("integrator", "pgchat_integrator"),
             ("schema", "o''chat"),
             ("users_table", "users"),
             ("users_columns", ""),

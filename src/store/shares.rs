@@ -7,7 +7,7 @@ pub struct Shares {
     pub writer: usize,
     /// The requests' pool.
     pub requests: usize,
-    /// Of the requests' pool, those over which it is asked whether users exist and are active: a third. Each asks for many at once; where
+    /// Of the requests' pool, those that look-ups of users may use: a third. Each asks for many at once; where
     /// one has gone silent, the others go on.
     pub user_lookups: usize,
     /// Of the requests' pool, those by which tickets are made and used up: half, so that a flood of handshakes, lookups included, leaves at least
@@ -17,7 +17,7 @@ pub struct Shares {
     /// Of the requests' pool, those that searches may have, each of another user: a third. Nothing else that is read takes as long, or
     /// depends as much on what a user has written into it.
     pub searches: usize,
-    /// Of the requests' pool, those over which it is read for one user at a time: a third. More would make nothing faster for whoever
+    /// Of the requests' pool, those that one user's reads may use at a time: a third. More would make nothing faster for whoever
     /// opens a page with a handful of requests.
     pub reads_of_a_user: usize,
     /// Of the requests' pool, those that changes of rows may have of which it is not known whether somebody holds them: a
@@ -25,7 +25,7 @@ pub struct Shares {
     pub changes: usize,
     /// Of those, the ones that a user may have: half, so that whose changes take long leaves the others theirs.
     pub changes_of_a_user: usize,
-    /// Of the requests' pool, those over which it is read what clients missed, each of another user's: half. Thousands come back at once
+    /// Of the requests' pool, those that replays may use, each of another user: half. Thousands come back at once
     /// after the loss of a replica, and each of their reads may take long.
     pub replays: usize,
 }

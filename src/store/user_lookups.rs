@@ -136,14 +136,14 @@ impl Store {
                     Err(error) => Err(error),
                 };
                 // A caller who has gone away meanwhile needs no answer.
-                let _ = reply.send(answer.map(Option::<&bool>::copied).map_err(same));
+                let _ = reply.send(answer.map(Option::<&bool>::copied).map_err(copy_of));
             }
         }
     }
 }
 
 /// The error of a query, once for each caller who waited for it.
-fn same(error: &Error) -> Error {
+fn copy_of(error: &Error) -> Error {
     match error {
         Error::Internal(cause) => Error::Internal(cause.to_string().into()),
         other => Error::unavailable(other.to_string()),

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::adopt::{has, section};
 use super::failure::{Fault, QueryFailure};
 use super::lock_retries::{LOCK_WAIT, LockRetries, wait_briefly};
-use super::migrate::{MigrateError, UsersLinked, sorted};
+use super::migrate::{MigrateError, UsersLinked, classified};
 use super::triggers::Triggers;
 use super::{Connector, Session, Store, describe, quoted_name};
 use crate::error::Error;
@@ -58,7 +58,7 @@ impl UsersTable {
         transaction
             .query_typed(sql, &params)
             .await
-            .map_err(|e| sorted(&e, describe(&e), MigrateError::Users))?;
+            .map_err(|e| classified(&e, describe(&e), MigrateError::Users))?;
         Ok(transaction.rollback().await?)
     }
 
@@ -83,7 +83,7 @@ impl UsersTable {
             match client.query_typed(&sql, &params).await {
                 Err(error) if retries.again_after(client, &error).await => {}
                 Err(error) => {
-                    return Err(sorted(&error, describe(&error), MigrateError::Users));
+                    return Err(classified(&error, describe(&error), MigrateError::Users));
                 }
                 Ok(notes) => break notes,
             }
@@ -105,7 +105,9 @@ impl UsersTable {
                 Err(error) if retries.again_after(client, &error).await => {
                     retries.wait_for_users(client, &self.name).await?;
                 }
-                Err(error) => return Err(sorted(&error, describe(&error), MigrateError::Users)),
+                Err(error) => {
+                    return Err(classified(&error, describe(&error), MigrateError::Users));
+                }
                 Ok(()) => return Ok(()),
             }
         }

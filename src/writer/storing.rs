@@ -10,7 +10,7 @@ use super::answer_timeout::AnswerTimeout;
 use super::{Pending, Stats};
 use crate::store::{Locks, Outcome, Outgoing, SendFailure, Store};
 
-/// How long the database may take to say that it is there. Nobody is stored for meanwhile.
+/// How long the database may take to say that it is there. Nothing is stored meanwhile.
 const PING_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What both lanes store by, and count.

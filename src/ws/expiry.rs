@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use crate::auth::{Caller, Validity};
 use crate::model::UnixSeconds;
 
-/// No more than this part of what is left of a token lies behind its warning: with tokens that live as long as the warning
-/// is ahead, a client would else get the next one in the moment in which it has renewed.
+/// At most this fraction of a token's remaining life follows its warning: otherwise a client whose tokens live no longer than the
+/// warning time would be warned again as soon as it had renewed.
 const LAST_PART: u32 = 4;
 
 /// The end of a token, and the warning ahead of it. Times are of the monotonic clock, so that they pass whatever is

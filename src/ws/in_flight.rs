@@ -282,10 +282,10 @@ impl<R> InFlight<R> {
     fn must_wait(&self, index: usize) -> bool {
         let order = self.entries[index].order;
         let mut ahead = self.entries.range(..index);
-        ahead.any(|earlier| earlier.delays(order)) || !self.finds_connection(order)
+        ahead.any(|earlier| earlier.delays(order)) || !self.has_free_connection(order)
     }
 
-    fn finds_connection(&self, order: Order) -> bool {
+    fn has_free_connection(&self, order: Order) -> bool {
         let running = self.entries.iter().filter(|entry| entry.is_running());
         let alike = running.filter(|entry| order.shares_connections(entry.order));
         alike.count() < STATEMENT_LIMIT

@@ -102,10 +102,7 @@ async fn so_many_requests_of_a_user_that_read_are_under_way_and_no_more() {
         let refused = refused.expect("one").expect("a reply");
         assert_eq!(refused.header("retry-after"), "1");
         let message = refused.refused(429, "too_many_requests");
-        assert_eq!(
-            message,
-            format!("more than {most} requests at a time that read")
-        );
+        assert_eq!(message, format!("more than {most} reads at a time"));
         within("another's", held.replica.api().unread_count(CARLA)).await;
         held.gate.open().await;
         while let Some(reply) = within("an answer", asked.join_next()).await {

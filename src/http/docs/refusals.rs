@@ -233,7 +233,7 @@ impl<'a> Request<'a> {
             false => (
                 "too_many_reads",
                 "above MAX_READS_PER_USER",
-                "more than 64 requests at a time that read",
+                "more than 64 reads at a time",
             ),
         };
         let error = Error::TooManyRequests {
