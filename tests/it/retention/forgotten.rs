@@ -155,6 +155,41 @@ async fn who_sends_meanwhile_waits_and_is_refused_and_others_send_on() {
     reply.refused(404, "conversation_not_found");
 }
 
+/// From the beginning, not only once it comes to the conversation's own row: else what is stored meanwhile would be in the way.
+#[tokio::test]
+async fn nothing_is_stored_in_a_conversation_while_its_messages_are_waited_for() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    fill(&database, conversation, &[1; 3], true).await;
+    let holder = database
+        .holding("select from messages where seq = 2 for update")
+        .await;
+    let (eraser, other) = (database.sql().await, database.sql().await);
+    let insert = format!(
+        "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{BORIS}', 'late')"
+    );
+    let waiting = async |count| {
+        let lock =
+            "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        eventually(&format!("{count} wait"), || async {
+            (database.count(lock).await == count).then_some(())
+        })
+        .await;
+    };
+    let inserting = async {
+        waiting(1).await;
+        other.batch_execute(&insert).await
+    };
+    let releasing = async {
+        waiting(2).await;
+        holder.batch_execute("commit").await.expect("released");
+    };
+    let (step, inserted, ()) = tokio::join!(forget(&eraser, ALICE, 100), inserting, releasing);
+    assert_eq!(step.expect("erased"), (3, 1, 0, true));
+    let fault = inserted.expect_err("refused");
+    assert_eq!(fault.code().map(|code| code.code()), Some("23503"));
+}
+
 /// And nothing is half done where it is refused.
 #[tokio::test]
 async fn a_message_that_a_trigger_of_the_hosts_keeps_and_a_wrong_bound_are_told() {
