@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the programs in examples/sql against the service (node-postgres, TypeORM, one that listens, one that pushes). Installs Node.js and npm
+# Runs the programs in examples/sql against the service (node-postgres, TypeORM, one that listens, one that pushes, one that hands on). Installs Node.js and npm
 # packages where they are missing, and says so.
 set -eu
 cd "$(dirname "$0")/.."

@@ -9,7 +9,7 @@
 --   grant pgchat_integrator to crm;                       (for each other program)
 --
 -- If it fails with 55P03, some transaction holds a table that it would hand over: run it again. It may be run any number of times, also where pgchat was installed by another role: what that one owns of pgchat's
--- goes to the owner. Variables, each set by "-v name=value":
+-- goes to the owner (whoever is no superuser must be a member of that role: grant FORMER to ADMINISTRATOR). Variables, each set by "-v name=value":
 --
 --   owner, service, integrator   the roles' names: pgchat_owner, pgchat_service, pgchat_integrator
 --   schema                       DB_SCHEMA: public
@@ -121,7 +121,7 @@ declare
     'chat_active_at', 'chat_active_users', 'chat_activity_lag', 'chat_are_participants', 'chat_call_roll', 'chat_change_type',
     'chat_changes_exceed', 'chat_changes_removed', 'chat_changes_since', 'chat_channel', 'chat_clear_roll', 'chat_conversation_event_head', 'chat_conversation_exists', 'chat_conversation_json',
     'chat_conversations_after_delete', 'chat_conversations_after_insert', 'chat_conversations_before_change', 'chat_create_ticket', 'chat_delete_message',
-    'chat_edit_message', 'chat_end_rolls', 'chat_event_head', 'chat_fail_dropped', 'chat_fail_moved', 'chat_find_conversation', 'chat_follow',
+    'chat_edit_message', 'chat_end_rolls', 'chat_event_head', 'chat_fail_dropped', 'chat_fail_moved', 'chat_find_conversation', 'chat_follow', 'chat_forget_user',
     'chat_get_conversation', 'chat_get_message', 'chat_get_user', 'chat_grant_service', 'chat_has_answerable_size', 'chat_has_read', 'chat_has_shown_times', 'chat_heartbeat', 'chat_held_replica_keys',
     'chat_hold_replica', 'chat_identity', 'chat_incarnation', 'chat_inner_batch', 'chat_is_own', 'chat_is_participant',
     'chat_json_text', 'chat_json_time', 'chat_json_uuid', 'chat_judge_author', 'chat_judge_stranger', 'chat_last_time', 'chat_leave',
@@ -141,7 +141,20 @@ declare
     'chat_try_replica', 'chat_try_users', 'chat_unread_count', 'chat_user_json', 'chat_user_summary_json', 'chat_users',
     'chat_users_columns', 'chat_users_on_roll', 'chat_users_plan', 'chat_users_table', 'chat_uuid_v7', 'chat_was_referred', 'chat_why_unchanged'];
   item record;
+  formers text;
 begin
+  -- Who is no superuser hands over only what is theirs, or a role's of which they are a member.
+  select string_agg(distinct quote_ident(pg_get_userbyid(o.owner)), ', ') into formers
+    from (select c.relowner, c.relnamespace from pg_class c where c.relname = any (tables || types)
+           union all
+          select p.proowner, p.pronamespace from pg_proc p where p.proname = any (routines)) o (owner, schema)
+    join pg_namespace n on n.oid = o.schema
+   where n.nspname = current_setting('pgchat.schema') and o.owner = any (makers) and not pg_has_role(o.owner, 'usage');
+  if formers is not null then
+    raise exception 'the chat tables are owned by %, and % cannot hand them over', formers, current_user
+      using errcode = 'insufficient_privilege',
+            hint = format('grant %s to %I; then run this file again', formers, current_user);
+  end if;
   for item in
     select format('%I.%I', n.nspname, c.relname) as name, c.relowner::regrole as former,
            c.relname in ('conversations', 'messages') and not r.rolsuper as keeps_rights, c.relkind
@@ -202,6 +215,13 @@ declare
                                      case when in_public then to_regclass('public.' || quote_ident(wanted)) end,
                                      to_regclass(quote_ident(split_part(wanted, '.', 1)) || '.' ||
                                                  quote_ident(nullif(split_part(wanted, '.', 2), ''))));
+  -- Where there is neither a first name nor a last one.
+  whole_names constant name[] := case
+    when not exists (select from pg_attribute a
+                      where a.attrelid = host and a.attnum > 0 and not a.attisdropped
+                        and a.attname in ('first_name', 'firstName', 'firstname', 'given_name',
+                                          'last_name', 'lastName', 'lastname', 'family_name'))
+    then array['full_name', 'fullName', 'display_name', 'displayName', 'name']::name[] else '{}'::name[] end;
   columns text;
   ids text;
 begin
@@ -224,10 +244,10 @@ begin
            'id', 'user_id', 'userId', 'uuid',
            'first_name', 'firstName', 'firstname', 'given_name',
            'last_name', 'lastName', 'lastname', 'family_name',
-           'avatar_url', 'avatarUrl', 'avatar', 'picture',
+           'avatar_url', 'avatarUrl', 'avatar', 'picture', 'image',
            'role', 'user_role', 'userRole',
            'is_active', 'isActive', 'active',
-           'deleted_at', 'deletedAt']::name[]);
+           'deleted_at', 'deletedAt']::name[] || whole_names);
   if columns is null then
     raise exception 'users table % has none of the columns that are looked for: set users_columns', host;
   end if;

@@ -31,6 +31,7 @@ mod tls;
 mod triggers;
 mod user_lookups;
 mod users;
+mod users_fit;
 mod users_table;
 
 use std::sync::Arc;

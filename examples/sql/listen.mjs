@@ -1,6 +1,12 @@
 // A service that listens by itself: prints each message of a user, also those that came while it did not run: once, and once more if it ends just then.
 //   psql "$DATABASE_URL" --file listen.sql     (once)
 //   DATABASE_URL=postgres://… node listen.mjs USER
+// Its role needs these rights:
+//   grant select on conversations, messages to ROLE;
+//   grant select, insert, update on listener_seen to ROLE;
+// If its table or pgchat is in another schema than public, it also needs a search_path, and to be told pgchat's schema, which the channel is named after:
+//   alter role ROLE set search_path = host, chat
+//   DB_SCHEMA=chat DATABASE_URL=postgres://… node listen.mjs USER
 // Notifications do not wait, so how far it has come is kept in a table of its own, listen.sql's (seq counts in commit order in
 // each conversation). On each connection: LISTEN first, then read what is missing, then what is notified.
 
@@ -8,6 +14,10 @@ import pg from 'pg';
 
 const [user] = process.argv.slice(2);
 if (!user) throw new Error('usage: node listen.mjs USER');
+
+/** Where pgchat is. Each schema has a channel of its own. */
+const schema = process.env.DB_SCHEMA || 'public';
+const CHANNEL = schema === 'public' ? 'chat_events' : `chat_events_${schema}`;
 
 /** Errors of statements that no new connection mends: a table or a column that is missing, a right, the id of the user. */
 const FATAL = ['42P01', '42703', '42501', '22P02'];
@@ -80,7 +90,7 @@ async function session() {
     await listener.connect();
     await client.connect();
     // One after the other, whatever comes meanwhile.
-    let work = listener.query('listen chat_events').then(() => catchUp(client));
+    let work = listener.query(`listen ${pg.escapeIdentifier(CHANNEL)}`).then(() => catchUp(client));
     listener.on('notification', ({ payload }) => {
       work = work.then(() => receive(client, payload));
       work.catch(fail);

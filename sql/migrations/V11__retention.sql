@@ -259,3 +259,117 @@ begin
     $body$ $create$, current_schema());
 end
 $do$;
+
+-- One step of erasing what the chat holds of a user: their conversations, with the messages of both, and with the tombstones that name a
+-- sender; when they were online; their tickets. One conversation after the other, in the order of their ids, the oldest messages first, at
+-- most `max_messages` messages, tombstones and conversations in all; a conversation goes when nothing is left in it. `is_done`: nothing is
+-- left at all. The row in the host's table is the host's to delete, in the transaction of that step: else somebody may open a conversation.
+-- Whoever was in a conversation that is gone loads anew: they are sent resync_required, live or when they come back. For the latter, the ids of
+-- the two stay in chat_conversation_tombstones. No event tells of the single messages: with a conversation they go unmentioned, and where
+-- some are left for the next step, clients that come back and have not seen them all load anew (chat_purged).
+--
+-- Locks: each of these conversations, for update, until the transaction ends: who sends there waits, and is then refused. It waits for
+-- whoever holds one of them or of their messages.
+create function chat_forget_user(user_id uuid, max_messages integer default 10000)
+returns table (messages bigint, conversations bigint, tombstones bigint, is_done boolean)
+language plpgsql
+security definer
+set search_path from current
+set jit = off
+-- Index scans, also when the plan was made while the tables were small.
+set enable_seqscan = off
+as $$
+#variable_conflict use_variable
+declare
+  conversation uuid;
+  room bigint := max_messages;
+  ids uuid[];
+  top_xid xid8;
+  deleted bigint;
+  was_set constant text := coalesce(current_setting('pgchat.purge_depth', true), '');
+begin
+  if user_id is null then
+    raise exception 'user_id must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+  if max_messages is null or max_messages not between 1 and 100000 then
+    raise exception 'max_messages must be 1 to 100000, not %', max_messages using errcode = 'invalid_parameter_value';
+  end if;
+  messages := 0;
+  conversations := 0;
+  tombstones := 0;
+  is_done := false;
+
+  loop
+    for conversation in
+      select c.id from conversations c
+       where c.participant1_id = user_id or c.participant2_id = user_id
+       order by c.id
+       limit max_messages
+    loop
+      -- From here on nobody stores anything in it.
+      perform from conversations c where c.id = conversation for update;
+      continue when not found;
+      select array_agg(o.id), (array_agg(o.xid order by o.xid desc nulls last))[1]
+        into ids, top_xid
+        from (select m.id, greatest(chat_own_xid(m.change_xid), chat_own_xid(m.read_xid)) as xid
+                from messages m
+               where m.conversation_id = conversation
+               order by m.seq
+               limit room
+                 for update) o;
+      perform set_config('pgchat.purge_depth', pg_trigger_depth()::text, true);
+      delete from messages m where m.id = any (ids);
+      get diagnostics deleted = row_count;
+      perform set_config('pgchat.purge_depth', was_set, true);
+      if deleted < coalesce(cardinality(ids), 0) then
+        raise exception 'a trigger has kept a message of conversation %', conversation using errcode = 'triggered_action_exception';
+      end if;
+      messages := messages + deleted;
+      room := room - deleted;
+
+      delete from chat_tombstones t
+       where t.message_id = any (array(select o.message_id from chat_tombstones o where o.conversation_id = conversation limit room));
+      get diagnostics deleted = row_count;
+      tombstones := tombstones + deleted;
+      room := room - deleted;
+
+      if room > 0 then
+        -- There was room for all that is in it.
+        delete from conversations c where c.id = conversation;
+        delete from chat_purged p where p.conversation_id = conversation;
+        conversations := conversations + 1;
+        room := room - 1;
+      else
+        update conversations c
+           set last_message_id = null
+         where c.id = conversation and not exists (select from messages m where m.conversation_id = c.id);
+        insert into chat_purged as p (conversation_id, change_xid)
+        values (conversation, top_xid)
+            on conflict (conversation_id) do update
+           set change_xid = greatest(chat_own_xid(p.change_xid), excluded.change_xid), purged_at = now();
+      end if;
+      if room = 0 then
+        return next;
+        return;
+      end if;
+    end loop;
+    -- One may have been opened meanwhile.
+    exit when not exists (select from conversations c where c.participant1_id = user_id or c.participant2_id = user_id);
+  end loop;
+
+  -- Of what was deleted before.
+  delete from chat_tombstones t
+   where t.message_id = any (array(
+           select o.message_id
+             from chat_conversation_tombstones g
+             join chat_tombstones o on o.conversation_id = g.conversation_id
+            where g.participant1_id = user_id or g.participant2_id = user_id
+            limit room));
+  get diagnostics deleted = row_count;
+  tombstones := tombstones + deleted;
+  delete from chat_attendance a where a.user_id = user_id;
+  delete from chat_tickets k where k.user_id = user_id;
+  is_done := deleted < room;
+  return next;
+end
+$$;

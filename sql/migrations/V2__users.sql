@@ -67,10 +67,11 @@ as $$
    order by n.place
 $$;
 
--- The body of chat_users(), the statements that mend the foreign keys, and notes for the log. `mapping` is
+-- The body of chat_users(), the statements that mend the foreign keys, and notes and warnings for the log. `mapping` is
 -- USERS_COLUMNS as JSON, such as {"firstName": "given_name"}; what it does not name is detected, and "" stands for no column
--- at all.
-create function chat_users_plan(host regclass, mapping jsonb, out query text, out keys text[], out notes text[])
+-- at all. Of a column that would be taken and may not be read, a warning tells; one that says who may chat (isActive, deletedAt) is
+-- an error, since without it whoever the host has deactivated or deleted would chat on.
+create function chat_users_plan(host regclass, mapping jsonb, out query text, out keys text[], out notes text[], out warnings text[])
 language plpgsql stable
 as $function$
 declare
@@ -78,14 +79,18 @@ declare
   candidate record;
   col name;
   coltype regtype;
+  hidden name;
   id_column name;
   active text := 'true';
   expressions text[] := '{}';
   missing text[];
   unknown text;
+  -- Of the whole name, where there is no other: beside a last name, that would be shown twice.
+  whole_names constant text[] := array['full_name', 'fullName', 'display_name', 'displayName', 'name'];
 begin
   keys := '{}';
   notes := '{}';
+  warnings := '{}';
   select string_agg(quote_literal(k), ', ') into unknown
     from jsonb_object_keys(mapping) k
    where k not in ('id', 'firstName', 'lastName', 'avatarUrl', 'role', 'isActive', 'deletedAt');
@@ -95,18 +100,25 @@ begin
   end if;
 
   for field in
-    select * from (values
+    with f (place, name, candidates, absent, only_text) as (values
       (1, 'id', array['id', 'user_id', 'userId', 'uuid'], 'null::uuid', false),
       (2, 'firstName', array['first_name', 'firstName', 'firstname', 'given_name'], 'null::text', true),
       (3, 'lastName', array['last_name', 'lastName', 'lastname', 'family_name'], 'null::text', true),
-      (4, 'avatarUrl', array['avatar_url', 'avatarUrl', 'avatar', 'picture'], 'null::text', true),
+      (4, 'avatarUrl', array['avatar_url', 'avatarUrl', 'avatar', 'picture', 'image'], 'null::text', true),
       (5, 'role', array['role', 'user_role', 'userRole'], 'null::text', false),
       (6, 'isActive', array['is_active', 'isActive', 'active'], 'true', false),
       -- Of users who are deleted softly: they are not active.
-      (7, 'deletedAt', array['deleted_at', 'deletedAt'], 'null', false)) as f (place, name, candidates, absent, only_text)
-    order by place
+      (7, 'deletedAt', array['deleted_at', 'deletedAt'], 'null', false))
+    select f.place, f.name, f.absent, f.only_text,
+           case when f.name = 'firstName' and coalesce(mapping ->> 'lastName', '') = ''
+                     and not exists (select from f o cross join lateral chat_users_columns(host, o.candidates)
+                                      where o.name in ('firstName', 'lastName'))
+                then whole_names else f.candidates end as candidates
+      from f
+     order by f.place
   loop
     col := null;
+    hidden := null;
     if mapping ->> field.name = '' then
       null;
     elsif mapping ? field.name then
@@ -117,14 +129,13 @@ begin
           using errcode = 'undefined_column', hint = 'change USERS_COLUMNS';
       elsif not has_column_privilege(host, col::text, 'select') then
         raise exception 'permission denied for column % of users table %', col, host
-          using errcode = 'insufficient_privilege';
+          using errcode = 'insufficient_privilege',
+                hint = format('run sql/roles.sql again, with -v users_columns=%I, or grant select (%I) on %s to %I', col, col, host, current_user);
       end if;
     else
       for candidate in
-        select *
+        select *, has_column_privilege(host, c.attname::text, 'select') as is_readable
           from chat_users_columns(host, field.candidates) c
-         -- A column that the owner may not read would fail every look-up.
-         where has_column_privilege(host, c.attname::text, 'select')
          -- For the id, whatever it is called, one that foreign keys can refer to, or else a uuid.
          order by (field.name = 'id' and c.base = 'uuid'::regtype and c.is_unique) desc,
                   (field.name = 'id' and c.base = 'uuid'::regtype) desc, c.place
@@ -133,6 +144,18 @@ begin
         if field.only_text and not candidate.is_text then
           notes := notes || format('column %s of users table %s is %s and is left out; USERS_COLUMNS=%s=%s names it',
                                    candidate.attname, host, candidate.base, field.name, candidate.attname);
+        elsif not candidate.is_readable then
+          -- It would fail every look-up.
+          hidden := coalesce(hidden, candidate.attname);
+          if field.name in ('isActive', 'deletedAt') then
+            raise exception 'column % of users table % may say who is not to chat (%), and % may not read it', hidden, host, field.name, current_user
+              using errcode = 'insufficient_privilege',
+                    hint = format('run sql/roles.sql again, or grant select (%I) on %s to %I; USERS_COLUMNS=%s= does without it',
+                                  hidden, host, current_user, field.name);
+          end if;
+          warnings := warnings || format('%s may not read column %s of users table %s, which is left out: run sql/roles.sql again, or grant select (%I) '
+                                         'on %s to %I%s', current_user, candidate.attname, host, candidate.attname, host, current_user,
+                                         case when field.name <> 'id' then format('; USERS_COLUMNS=%s= does without it', field.name) end);
         else
           col := candidate.attname;
           coltype := candidate.base;
@@ -152,7 +175,14 @@ begin
 
     if field.name = 'id' then
       if col is null and not has_any_column_privilege(host, 'select') then
-        raise exception 'permission denied for users table %', host using errcode = 'insufficient_privilege';
+        raise exception 'permission denied for users table %', host
+          using errcode = 'insufficient_privilege',
+                hint = format('run sql/roles.sql again: it grants %I select on the columns that are shown, and references on the id; where another '
+                              'table is to take this one''s place, run it for that one first (-v users_table=…)', current_user);
+      elsif col is null and hidden is not null then
+        raise exception 'permission denied for column % of users table %', hidden, host
+          using errcode = 'insufficient_privilege',
+                hint = format('run sql/roles.sql again, or grant select (%I), references (%I) on %s to %I', hidden, hidden, host, current_user);
       elsif col is null then
         raise exception 'users table % has no id column (looked for %)',
           host, array_to_string(field.candidates, ', ')
@@ -170,8 +200,14 @@ begin
         active := format('(%s and h.%I is null)', active, col);
       end if;
     elsif col is null then
-      notes := notes || format('users table %s has no column for %s: it will be %s', host, field.name,
-                               case field.name when 'isActive' then 'true' else 'null' end);
+      if field.name = 'firstName' and hidden is null and not mapping ? field.name then
+        warnings := warnings || format('users table %s has no column for firstName: it will be null, and users may be nameless; '
+                                       'USERS_COLUMNS=firstName=... names one', host);
+      else
+        notes := notes || format('users table %s has no column for %s%s: it will be %s', host, field.name,
+                                 case when hidden is not null then format(' that %s may read', current_user) else '' end,
+                                 case field.name when 'isActive' then 'true' else 'null' end);
+      end if;
       if field.name <> 'isActive' then
         expressions := expressions || field.absent;
       end if;
@@ -242,17 +278,17 @@ begin
   if missing <> '{}' and not has_column_privilege(host, id_column::text, 'references') then
     raise exception 'permission denied to reference column % of users table %', id_column, host
       using errcode = 'insufficient_privilege',
-            hint = format('grant references (%I) on %s to %I', id_column, host, current_user);
+            hint = format('run sql/roles.sql again, or grant references (%I) on %s to %I', id_column, host, current_user);
   end if;
 end
 $function$;
 -- end look
 
--- Points chat_users() at `users_table`, with what `mapping` names. Returns notes for the log.
+-- Points chat_users() at `users_table`, with what `mapping` names. Returns notes and warnings for the log.
 -- Replicas call it at their start and whenever the host has altered its table; chat_refer_to_users() follows in a transaction of its own.
 -- Locks: an advisory one and pg_proc's row, until the transaction ends; none that somebody who reads or writes a table holds.
 create function chat_link_users(users_table text, mapping jsonb default '{}')
-returns setof text
+returns table (note text, is_warning boolean)
 language plpgsql
 as $function$
 declare
@@ -271,7 +307,7 @@ begin
   perform pg_advisory_xact_lock(1885562997, 1);
 
   plan := chat_users_plan(host, mapping);
-  return query select unnest(plan.notes);
+  return query select n, false from unnest(plan.notes) n union all select w, true from unnest(plan.warnings) w;
   if (select prosrc from pg_proc where oid = format('%I.chat_users()', chat_schema())::regprocedure) <> plan.query then
     execute format('create or replace function chat_users() '
                    'returns table (id uuid, first_name text, last_name text, avatar_url text, role text, is_active boolean) '
@@ -335,7 +371,7 @@ $$;
 
 -- The same for a role that does not own pgchat's tables: only for the table and the mapping that their owner has linked.
 create function chat_relink_users(host text, columns jsonb)
-returns setof text
+returns table (note text, is_warning boolean)
 language plpgsql
 security definer
 set search_path from current
@@ -356,14 +392,33 @@ $$;
 -- Fails where users cannot be asked for: the host has altered its table, or has a policy that fails. Looks up one who has a
 -- conversation, since a policy is not asked about nobody, and another one where that fails: all replicas ask for the same, and one odd
 -- row keeps none of the other users from chatting.
-create function chat_try_users() returns void
+-- Where they can be, `has_changed`: chat_link_users() would make another chat_users() of the table, which has other columns by now, or
+-- whose columns may be read by now. `misfit`: why it would make none; users are read as they were linked.
+-- Cheap: two rows, and the catalog.
+create function chat_try_users(out has_changed boolean, out misfit text)
 language plpgsql stable
 security definer
 set search_path from current
+set jit = off
 as $$
+declare
+  advice text;
 begin
-  perform from chat_users() u where u.id = (select c.participant1_id from conversations c order by c.id limit 1);
-exception when others then
-  perform from chat_users() u where u.id = (select c.participant2_id from conversations c order by c.id desc limit 1);
+  begin
+    perform from chat_users() u where u.id = (select c.participant1_id from conversations c order by c.id limit 1);
+  exception when others then
+    perform from chat_users() u where u.id = (select c.participant2_id from conversations c order by c.id desc limit 1);
+  end;
+  begin
+    select p.query <> f.prosrc
+      into has_changed
+      from chat_users_link l
+     cross join lateral chat_users_plan(l.users_table::regclass, l.mapping) p
+      join pg_proc f on f.oid = 'chat_users()'::regprocedure;
+  exception when others then
+    get stacked diagnostics advice = pg_exception_hint;
+    misfit := concat_ws('; ', format('%s (%s)', sqlerrm, sqlstate), nullif(advice, ''));
+  end;
+  has_changed := coalesce(has_changed, false);
 end
 $$;

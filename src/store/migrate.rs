@@ -208,7 +208,9 @@ impl Migration<'_> {
             client.batch_execute(&sql).await?;
         } else {
             // What is made in the embedded database is handed over by what comes after it.
-            become_owner(client, self.schema).await?;
+            if let Some(owner) = become_owner(client, self.schema).await? {
+                log::info!("migrating as {owner}, who owns the chat tables");
+            }
         }
         self.users.check(client, &quoted, &make_schema).await?;
         client.batch_execute(&make_schema).await?;
@@ -233,7 +235,7 @@ impl Migration<'_> {
     /// A service does without the foreign keys for a time: meanwhile only users who are in the new table alone can open no conversation.
     async fn link_users(self, client: &Client) -> Result<(), MigrateError> {
         for note in self.users.link(client, self.schema).await? {
-            log::info!("{note}");
+            note.tell();
         }
         let retries = LockRetries::of(self.purpose);
         match self.users.refer(client, self.schema, retries).await {
@@ -266,32 +268,53 @@ pub(super) async fn other_owner(
 
 /// Goes on with the rights of the role that owns the chat tables, where this session has a share in it: a superuser has one in every role.
 /// Otherwise what is added would be this one's, out of reach for the functions that are there, and new functions would run with its rights.
-async fn become_owner(client: &Client, schema: &str) -> Result<(), MigrateError> {
+/// Returns that role, where it is another one than the session's.
+pub(super) async fn become_owner(
+    client: &Client,
+    schema: &str,
+) -> Result<Option<String>, tokio_postgres::Error> {
     let rows = client
         .query_typed(
             "select pg_get_userbyid(c.relowner)::text \
                from pg_class c join pg_namespace n on n.oid = c.relnamespace \
               where n.nspname = $1 and c.relname = 'chat_schema_history' \
-                and pg_get_userbyid(c.relowner) <> current_user",
+                and pg_get_userbyid(c.relowner) <> current_user \
+                and pg_has_role(c.relowner, 'usage')",
             &[(&schema, postgres_types::Type::TEXT)],
         )
         .await?;
-    if let Some(row) = rows.first() {
-        let owner: &str = row.try_get(0)?;
-        log::info!("migrating as {owner}, who owns the chat tables");
-        client
-            .batch_execute(&format!("set role {}", quoted_name(owner)))
-            .await?;
-    }
-    Ok(())
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let owner: String = row.try_get(0)?;
+    client
+        .batch_execute(&format!("set role {}", quoted_name(&owner)))
+        .await?;
+    Ok(Some(owner))
 }
 
 /// Whether every migration of this version was applied; more may have been, by a newer one.
 async fn check_versions(client: &Client, schema: &str, owner: &str) -> Result<(), MigrateError> {
-    let applied = versions(client, schema).await.map_err(|e| {
-        let text = format!("{}; this role does not own the chat tables", describe(&e));
-        classified(&e, text, MigrateError::Failed)
-    })?;
+    let applied = match versions(client, schema).await {
+        Ok(applied) => applied,
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            let role = session_role(client).await?;
+            return Err(MigrateError::Failed(format!(
+                "{}; the chat tables are there, but {role} was not granted what serves them: run sql/roles.sql again, or as {owner}: \
+                 select {}.{GRANTING}({})",
+                describe(&error),
+                quoted_name(schema),
+                quoted_text(&role)
+            )));
+        }
+        Err(error) => {
+            let text = format!(
+                "{}; this role does not own the chat tables",
+                describe(&error)
+            );
+            return Err(classified(&error, text, MIGRATING, MigrateError::Failed));
+        }
+    };
     let missing = migrations::not_among(&applied);
     if missing.is_empty() {
         return Ok(());
@@ -300,6 +323,16 @@ async fn check_versions(client: &Client, schema: &str, owner: &str) -> Result<()
         "{} is missing, and this role does not own the chat tables: run \"pgchat migrate\" as {owner}",
         missing.join(", ")
     )))
+}
+
+fn quoted_text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Whose rights this session has.
+async fn session_role(client: &Client) -> Result<String, tokio_postgres::Error> {
+    let rows = client.query_typed("select current_user::text", &[]).await?;
+    rows.first().map_or(Ok(String::new()), |row| row.try_get(0))
 }
 
 /// Those that were applied, as any role may ask for them.
@@ -311,24 +344,29 @@ async fn versions(client: &Client, schema: &str) -> Result<Vec<i64>, tokio_postg
 
 impl From<tokio_postgres::Error> for MigrateError {
     fn from(error: tokio_postgres::Error) -> Self {
-        classified(&error, describe(&error), Self::Failed)
+        classified(&error, describe(&error), MIGRATING, Self::Failed)
     }
 }
 
-/// Worth another try, or what `otherwise` makes of it.
+/// The function that lets a role serve: for its owner, not for this program to call.
+const GRANTING: &str = "chat_grant_service";
+
+/// Who lacks the rights to migrate.
+const MIGRATING: &str = "a role with the rights must run \"pgchat migrate\": sql/roles.sql makes roles for that and for serving";
+
+/// Worth another try, or what `otherwise` makes of it: with `advice` where rights are missing, unless the error has its own.
 pub(super) fn classified(
     error: &tokio_postgres::Error,
     text: String,
+    advice: &str,
     otherwise: impl Fn(String) -> MigrateError,
 ) -> MigrateError {
+    let lacks_rights = error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
+    let is_advised = error.as_db_error().is_some_and(|db| db.hint().is_some());
     if Fault::of(error).may_pass() {
         MigrateError::Interrupted(text)
-    } else if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
-        && host_function(error).is_none()
-    {
-        otherwise(format!(
-            "{text}; a role with the rights must run \"pgchat migrate\": sql/roles.sql makes roles for that and for serving"
-        ))
+    } else if lacks_rights && !is_advised && host_function(error).is_none() {
+        otherwise(format!("{text}; {advice}"))
     } else {
         otherwise(text)
     }

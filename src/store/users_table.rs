@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::adopt::{has, section};
 use super::failure::{Fault, QueryFailure};
 use super::lock_retries::{LOCK_WAIT, LockRetries, wait_briefly};
-use super::migrate::{MigrateError, UsersLinked, classified};
+use super::migrate::{MigrateError, UsersLinked, become_owner, classified};
 use super::triggers::Triggers;
+use super::users_fit::{Fit, Note};
 use super::{Connector, Session, Store, describe, quoted_name};
 use crate::error::Error;
 use crate::sync::lock;
@@ -58,7 +59,7 @@ impl UsersTable {
         transaction
             .query_typed(sql, &params)
             .await
-            .map_err(|e| classified(&e, describe(&e), MigrateError::Users))?;
+            .map_err(|error| unlinkable(&error))?;
         Ok(transaction.rollback().await?)
     }
 
@@ -67,7 +68,7 @@ impl UsersTable {
         &self,
         client: &Client,
         schema: &str,
-    ) -> Result<Vec<String>, MigrateError> {
+    ) -> Result<Vec<Note>, MigrateError> {
         let quoted = quoted_name(schema);
         let columns = self.mapping();
         // What others may create in is not in it: chat_users_table() looks there for the host's table, and for nothing else.
@@ -76,19 +77,17 @@ impl UsersTable {
                 "set search_path = {quoted}, pg_temp; set lock_timeout = '{LOCK_WAIT}'"
             ))
             .await?;
-        let sql = format!("select n from {quoted}.chat_link_users($1, $2) n");
+        let sql = format!("select note, is_warning from {quoted}.chat_link_users($1, $2)");
         let mut retries = LockRetries::default();
         let notes = loop {
             let params = [(&self.name as _, Type::TEXT), (&columns as _, Type::JSONB)];
             match client.query_typed(&sql, &params).await {
                 Err(error) if retries.again_after(client, &error).await => {}
-                Err(error) => {
-                    return Err(classified(&error, describe(&error), MigrateError::Users));
-                }
+                Err(error) => return Err(unlinkable(&error)),
                 Ok(notes) => break notes,
             }
         };
-        notes.iter().map(|note| Ok(note.try_get(0)?)).collect()
+        notes.iter().map(|row| Ok(Note::of(row)?)).collect()
     }
 
     /// Mends the foreign keys to the table that was linked, over the session that has linked it.
@@ -105,9 +104,7 @@ impl UsersTable {
                 Err(error) if retries.again_after(client, &error).await => {
                     retries.wait_for_users(client, &self.name).await?;
                 }
-                Err(error) => {
-                    return Err(classified(&error, describe(&error), MigrateError::Users));
-                }
+                Err(error) => return Err(unlinkable(&error)),
                 Ok(()) => return Ok(()),
             }
         }
@@ -135,6 +132,8 @@ pub struct UsersLink {
     linked: UsersLinked,
     /// Why it does not fit and could not be linked anew. A std mutex: held to copy the text.
     fault: Arc<Mutex<Option<String>>>,
+    /// Why it would not be linked as it is by now, while users can be read as it was. For the log alone.
+    misfit: Arc<Mutex<Option<String>>>,
     /// Looked at as often.
     triggers: Triggers,
 }
@@ -156,6 +155,7 @@ impl UsersLink {
             interval,
             linked,
             fault: Arc::default(),
+            misfit: Arc::default(),
             triggers: Triggers::default(),
         }
     }
@@ -195,9 +195,7 @@ impl UsersLink {
         loop {
             match self.link().await {
                 Ok(notes) => {
-                    for note in notes {
-                        log::info!("{note}");
-                    }
+                    notes.iter().for_each(Note::tell);
                     log::info!("the users table is linked");
                     self.set_fault(None);
                     return;
@@ -233,11 +231,11 @@ impl UsersLink {
     /// Whether the table was linked anew.
     async fn look(&self) -> bool {
         let misfit = match self.store.try_users().await {
-            Ok(()) => {
+            Ok(fit) => {
                 if self.set_fault(None) {
                     log::info!("the users table fits again");
                 }
-                return false;
+                return self.follow(fit).await;
             }
             Err(misfit) if misfit.fault == Fault::Refused => misfit.text,
             Err(failure) => {
@@ -258,7 +256,7 @@ impl UsersLink {
         };
         // A policy of the host's may fail nevertheless, for some users.
         match self.store.try_users().await {
-            Ok(()) => {
+            Ok(_) => {
                 log::warn!(
                     "users could not be read ({misfit}): the table's columns were detected anew"
                 );
@@ -277,15 +275,46 @@ impl UsersLink {
         true
     }
 
+    /// What the host has added to a table that fits, or lets be read by now. Whether it was linked anew.
+    async fn follow(&self, fit: Fit) -> bool {
+        let misfit = match &fit {
+            Fit::Misfit(why) => Some(why.clone()),
+            Fit::AsLinked | Fit::Changed => None,
+        };
+        match (&misfit, replaced(&self.misfit, misfit.clone())) {
+            (Some(why), true) => log::error!(
+                "the users table has changed; users are read as before, and a replica that starts now does not serve: {why}"
+            ),
+            (None, true) => log::info!("the users table can be linked as it is"),
+            (_, false) => {}
+        }
+        if !matches!(fit, Fit::Changed) {
+            return false;
+        }
+        match self.link().await {
+            Ok(notes) => {
+                log::info!("the users table has changed: its columns were detected anew");
+                notes.iter().for_each(Note::tell);
+                true
+            }
+            Err(error) => {
+                log::warn!("the users table has changed, and is not linked as it is yet: {error}");
+                false
+            }
+        }
+    }
+
     fn does_not_fit(&self, why: String) {
         if self.set_fault(Some(why.clone())) {
             log::error!("the users table does not fit any more: {why}");
         }
     }
 
-    async fn link(&self) -> Result<Vec<String>, MigrateError> {
+    async fn link(&self) -> Result<Vec<Note>, MigrateError> {
         let linking = async {
             let client = self.session().await?;
+            // What a superuser may read and the owner may not would fail in the functions, which have the owner's rights.
+            become_owner(&client, &self.schema).await?;
             self.table.link(&client, &self.schema).await
         };
         self.in_time(linking).await
@@ -320,11 +349,22 @@ impl UsersLink {
 
     /// Whether that is news.
     fn set_fault(&self, fault: Option<String>) -> bool {
-        let mut known = lock(&self.fault);
-        let news = *known != fault;
-        *known = fault;
-        news
+        replaced(&self.fault, fault)
     }
+}
+
+/// Whether that is news.
+fn replaced(known: &Mutex<Option<String>>, why: Option<String>) -> bool {
+    let mut known = lock(known);
+    let news = *known != why;
+    *known = why;
+    news
+}
+
+/// Why the table cannot be linked.
+fn unlinkable(error: &tokio_postgres::Error) -> MigrateError {
+    let advice = "sql/roles.sql, run again, gives the owner of the chat tables the rights on the users table that it needs";
+    classified(error, describe(error), advice, MigrateError::Users)
 }
 
 /// Of the foreign keys, what a service does without.
@@ -341,13 +381,4 @@ pub(super) fn left_undone(error: &MigrateError) -> String {
 fn not_known(failure: QueryFailure) {
     let error = Error::from(failure);
     log::debug!("whether the users table fits is not known: {error}");
-}
-
-impl Store {
-    /// Whether `chat_users()` can be asked. [`Fault::Refused`]: the host's table has changed, or a policy fails.
-    async fn try_users(&self) -> Result<(), QueryFailure> {
-        let sql = format!("select {}chat_try_users()", self.shared.prefix);
-        let asked = self.run(&self.shared.pool, &self.statement(sql, &[])).await;
-        asked.map(drop)
-    }
 }

@@ -5,6 +5,7 @@ mod bad_tokens;
 mod commands;
 mod concealment;
 mod directory;
+mod hidden_columns;
 mod keys;
 mod listed;
 mod me;

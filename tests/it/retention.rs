@@ -1,6 +1,7 @@
 //! Old messages are removed in small steps (`chat_purge`, `chat_purge_all`), beside the traffic.
 
 mod clients;
+mod forgotten;
 mod tombstones;
 
 use serde_json::Value;

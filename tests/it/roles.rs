@@ -1,5 +1,6 @@
 //! Least privilege: the roles of `sql/roles.sql`, and what a new table or function may not open to them.
 
+mod advice;
 mod functions;
 mod made;
 mod overloads;

@@ -9,6 +9,7 @@ mod dropped;
 mod examples;
 mod generated;
 mod hosts;
+mod imported;
 mod inserts;
 mod interface;
 mod marks;

@@ -229,3 +229,76 @@ async fn an_id_may_be_of_a_domain_over_uuid_and_is_looked_up_by_its_index() {
     let plan = format!("{plan:?}");
     assert!(plan.contains("users_pkey"), "{plan}");
 }
+
+/// As Laravel, Auth.js and Supabase have it.
+#[tokio::test]
+async fn a_table_with_one_column_for_the_whole_name_shows_it_and_finds_people_by_it() {
+    for (table, columns) in [
+        ("users", "name text, image text"),
+        ("profiles", "full_name text, avatar_url text"),
+        (
+            "users",
+            "display_name text, name text, image bytea, picture text",
+        ),
+    ] {
+        let database = Database::empty().await;
+        let (name, _) = columns.split_once(' ').expect("a column");
+        let picture = match columns.contains("picture") {
+            true => "picture",
+            false => columns.split(' ').nth(2).expect("a column"),
+        };
+        database
+            .execute(&format!(
+                "create table {table} (id uuid primary key, {columns});
+                 insert into {table} (id, {name}, {picture}) values ('{ALICE}', 'Alice Archer', 'a.png')"
+            ))
+            .await;
+        let more = [("USERS_TABLE", table)];
+        database.make_roles(&[("users_table", table)]).await;
+        let outcome = database.migrate(&more).await;
+        outcome.assert_ok();
+        assert!(!outcome.stderr.contains("WARN"), "{outcome:#?}");
+        let replica = Replica::start(&database, &more).await;
+        let user = replica.api().user(ALICE).await;
+        assert_eq!(
+            json!([user["firstName"], user["lastName"], user["avatarUrl"]]),
+            json!(["Alice Archer", null, "a.png"])
+        );
+        let found = replica.api().get("/api/v1/users/?q=arch").await.ok(200);
+        assert_eq!(found["users"][0]["id"], ALICE.to_string(), "{found}");
+    }
+}
+
+/// The last name would be shown twice. What is of no use is not granted.
+#[tokio::test]
+async fn a_whole_name_beside_a_last_name_is_not_taken_and_that_there_is_no_first_name_is_warned_of()
+{
+    let database = host_with(
+        "id uuid primary key, last_name text, name text",
+        &format!("'{ALICE}', 'Archer', 'Alice Archer'"),
+        &format!("'{BORIS}', 'Baker', 'Boris Baker'"),
+    )
+    .await;
+    let outcome = migrated(&database).await;
+    let warned = |outcome: &Outcome| {
+        outcome.stderr.lines().any(|line| {
+            line.contains("WARN")
+                && line.contains("users table users has no column for firstName")
+                && line.contains("USERS_COLUMNS=firstName=... names one")
+        })
+    };
+    assert!(warned(&outcome), "{outcome:#?}");
+    let readable = format!(
+        "pg_attribute where attrelid = 'users'::regclass and attname = 'name' and has_column_privilege('{OWNER}', attrelid, attnum, 'select')"
+    );
+    assert_eq!(database.count(&readable).await, 0);
+    let replica = Replica::start(&database, &[]).await;
+    let user = replica.api().user(ALICE).await;
+    assert_eq!(
+        json!([user["firstName"], user["lastName"]]),
+        json!([null, "Archer"])
+    );
+    drop(replica);
+    let outcome = database.migrate(&[("USERS_COLUMNS", "firstName=")]).await;
+    assert!(!warned(&outcome), "{outcome:#?}");
+}

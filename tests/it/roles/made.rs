@@ -237,6 +237,12 @@ fn the_columns_that_are_detected_are_those_that_the_owner_is_granted() {
     let granted = names(&roles_sql(&[]), "|| array[", "]::name[]");
     assert!(detected.len() > 15, "{detected:?}");
     assert_eq!(detected, granted);
+    let whole = |text: &str, from| names(text, from, "]");
+    let detected = whole(
+        include_str!("../../../sql/migrations/V2__users.sql"),
+        "whole_names constant text[] := array[",
+    );
+    assert_eq!(detected, whole(&roles_sql(&[]), "then array["));
 }
 
 /// `USERS_TABLE` and `USERS_COLUMNS` are taken without the quotes that SQL wants, and so are the script's variables.

@@ -4,7 +4,7 @@ use super::texts;
 use crate::support::*;
 
 /// Before the last migration, as far as its functions and its table go.
-const BEFORE_THE_LAST: &str = "drop procedure chat_purge_all; drop function chat_purge, chat_purged_since; drop table chat_purged;
+const BEFORE_THE_LAST: &str = "drop procedure chat_purge_all; drop function chat_forget_user, chat_purge, chat_purged_since; drop table chat_purged;
                                delete from chat_schema_history where version = (select max(version) from chat_schema_history)";
 
 /// What is called `chat_…` and is not the owner's.

@@ -1,5 +1,8 @@
 //! The programs in examples/sql, run as they stand, by a role with the grants of sql/README.md and nothing else.
 
+mod apart;
+mod listening_apart;
+mod outbox;
 mod push;
 
 use std::fs;

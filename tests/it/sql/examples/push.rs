@@ -9,10 +9,9 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{example, succeeded};
+use super::apart::Apart;
+use super::example;
 use crate::support::*;
-
-const SCHEMA: (&str, &str) = ("DB_SCHEMA", "chat");
 
 /// In this process `console.log`, by which push.mjs pushes, does this first.
 type Fault<'a> = &'a str;
@@ -45,43 +44,11 @@ struct Worker {
 
 impl Queue {
     async fn set() -> Self {
-        let mut database = Database::with_users().await;
-        database.make_roles(&[("schema", "chat")]).await;
-        database.migrate(&[SCHEMA]).await.assert_ok();
-        database.make_roles(&[("schema", "chat")]).await;
-        database.served_by = SERVICE;
-        // For what these tests write.
-        let name = &database.name;
-        let path = "set search_path = host, chat, public";
-        let session = format!("alter role postgres in database {name} {path}");
-        database.execute(&session).await;
-        database.execute_as_owner("create schema host").await;
-        let ran = Command::new(psql())
-            .args([
-                "--no-psqlrc",
-                "--quiet",
-                "--set=chat=chat",
-                "--set=host=host",
-            ])
-            .arg("--file")
-            .arg(example("push.sql"))
-            .arg(database.url(OWNER))
-            .output();
-        succeeded(&ran.expect("psql runs"));
-        let role = database.role("worker").await;
-        let program = fs::read_to_string(example("push.mjs")).expect("push.mjs");
-        let documented = program
-            .lines()
-            .filter_map(|line| line.strip_prefix("//   grant "))
-            .map(|rest| format!("grant {};", rest.replace("ROLE;", &role)));
-        let grants: Vec<String> = documented.collect();
-        assert_eq!(grants.len(), 2);
-        let usage = format!("grant usage on schema host, chat to {role};");
-        let path = format!("alter role {role} set search_path = host, chat;");
-        database
-            .execute(&format!("{usage}{path}{}", grants.concat()))
-            .await;
-        let replica = Replica::start(&database, &[SCHEMA]).await;
+        let Apart {
+            database,
+            replica,
+            role,
+        } = Apart::set("push.sql", "push.mjs").await;
         Self {
             database,
             replica,
