@@ -175,7 +175,7 @@ declare
     -- at the start
     'chat_schema_versions', 'chat_link_users', 'chat_refer_to_users', 'chat_was_referred', 'chat_try_users', 'chat_search_languages', 'chat_search_index', 'chat_search_indexes',
     -- writing
-    'chat_store_message', 'chat_send_messages', 'chat_open_conversation', 'chat_mark_read', 'chat_edit_message', 'chat_delete_message',
+    'chat_store_message', 'chat_send_messages', 'chat_open_conversation', 'chat_mark_read', 'chat_mark_read_many', 'chat_edit_message', 'chat_delete_message',
     'chat_notify_typing',
     -- reading
     'chat_list_users', 'chat_get_user', 'chat_active_users',

@@ -45,13 +45,34 @@ struct Own {
 /// A holder's turn, until this is dropped. In this order: what the others wait for comes first.
 pub struct Permit<K: Key = UserId> {
     _common: OwnedSemaphorePermit,
-    _first: OwnedSemaphorePermit,
-    place: Place<K>,
+    head: Head<K>,
 }
 
 impl Permit {
     pub fn user(&self) -> UserId {
-        self.place.holder
+        self.head.0.place.holder
+    }
+}
+
+/// A place at the head of a holder's own line, where there are `each` of them, until all clones are dropped. The holder's others wait
+/// behind it.
+#[derive(Clone)]
+pub struct Head<K: Key = UserId>(Arc<AtHead<K>>);
+
+struct AtHead<K: Key> {
+    _first: OwnedSemaphorePermit,
+    place: Place<K>,
+}
+
+impl<K: Key> Head<K> {
+    /// Waits in the common line.
+    pub async fn permit(self) -> Permit<K> {
+        let lines = Arc::clone(&self.0.place.lines);
+        let _waits = lines.waiting.one();
+        Permit {
+            _common: lines.common().await,
+            head: self,
+        }
     }
 }
 
@@ -84,6 +105,20 @@ impl<K: Key> FairSemaphore<K> {
         place.acquire(first, ahead).await
     }
 
+    /// Waits in this holder's own line only: for whoever goes on with [`Head::permit`], or has a permit of the common line together with
+    /// others.
+    pub async fn head(&self, holder: K) -> Head<K> {
+        let (place, first) = Place::take(&self.0, holder, &mut self.0.own());
+        let _waits = self.0.waiting.one();
+        place.head(first).await
+    }
+
+    /// Waits in the common line for several, each of whom is at the head of their own.
+    pub async fn common(&self) -> OwnedSemaphorePermit {
+        let _waits = self.0.waiting.one();
+        self.0.common().await
+    }
+
     /// Waits for a permit of this holder's, unless as many as `most` of theirs have one or wait already: then there is none.
     pub async fn acquire_within(&self, holder: K, most: usize) -> Option<Permit<K>> {
         let (place, first) = Place::take_within(&self.0, holder, most)?;
@@ -94,6 +129,10 @@ impl<K: Key> FairSemaphore<K> {
 impl<K: Key> Lines<K> {
     fn own(&self) -> MutexGuard<'_, HashMap<K, Own>> {
         lock(&self.own)
+    }
+
+    async fn common(&self) -> OwnedSemaphorePermit {
+        acquire_owned(Arc::clone(&self.common)).await
     }
 }
 
@@ -123,14 +162,19 @@ impl<K: Key> Place<K> {
     async fn acquire(self, first: Arc<Semaphore>, ahead: impl Future<Output = ()>) -> Permit<K> {
         let lines = Arc::clone(&self.lines);
         let _waits = lines.waiting.one();
-        let first = acquire_owned(first).await;
+        let head = self.head(first).await;
         ahead.await;
-        let common = acquire_owned(Arc::clone(&lines.common)).await;
         Permit {
-            _common: common,
-            _first: first,
-            place: self,
+            _common: lines.common().await,
+            head,
         }
+    }
+
+    async fn head(self, first: Arc<Semaphore>) -> Head<K> {
+        Head(Arc::new(AtHead {
+            _first: acquire_owned(first).await,
+            place: self,
+        }))
     }
 }
 
@@ -205,6 +249,34 @@ mod tests {
     const ALICE: u128 = 1;
     const BORIS: u128 = 2;
     const CARLA: u128 = 3;
+
+    /// As of marks that are made together: one permit of the common line, for as many as are at the head of their own.
+    #[test]
+    fn several_at_the_head_of_their_lines_need_one_permit_and_keep_their_own_others_out() {
+        let semaphore = FairSemaphore::new(1, 1);
+        let heads = [ALICE, BORIS].map(|user| {
+            let head = semaphore.head(of(user)).now_or_never();
+            head.expect("nobody is before them")
+        });
+        let common = semaphore.common().now_or_never().expect("nobody has it");
+        let mut next = [ALICE, BORIS, CARLA].map(|user| Client::comes(&semaphore, user));
+        assert_eq!(semaphore.waiting(), 3);
+        drop(common);
+        // Of whom there are others only at the head of their line.
+        assert!(next[0].permit().is_none() && next[1].permit().is_none());
+        drop(next[2].permit().expect("it is her turn"));
+        let [hers, his] = heads;
+        let still_hers = hers.clone();
+        drop(hers);
+        assert!(next[0].permit().is_none());
+        drop(still_hers);
+        drop(next[0].permit().expect("it is her turn"));
+        let his = his.permit().now_or_never().expect("it is his turn");
+        assert!(next[1].permit().is_none());
+        drop(his);
+        assert!(next[1].permit().is_some());
+        assert_eq!(semaphore.waiting(), 0);
+    }
 
     #[test]
     fn a_user_with_nineteen_that_wait_delays_another_by_one_replay_at_most() {

@@ -12,6 +12,7 @@ mod hosts;
 mod lease;
 mod live;
 mod lock_retries;
+mod marks;
 mod messages;
 mod migrate;
 mod migrations;
@@ -43,12 +44,13 @@ use tokio::time::Instant;
 pub use changes::{Change, Changes, MissedChanges, MissedRead, ReadBack, RowBack, RowId};
 pub use connect::{ConnectError, Connector, DbConnection, RenewablePool, Session};
 pub(crate) use connect::{ISOLATION, LASTING};
-pub use conversations::{Marked, Opened};
+pub use conversations::Opened;
 pub use describe::{Obstacle, describe};
 pub use held_rows::Gone;
 pub use lease::{AT_ONCE, Way};
 pub use live::{Pair, Roll, RollChange, Telling};
 pub use lock_retries::Purpose;
+pub use marks::{Marked, MarksFigures};
 pub use migrate::{Around, MigrateError, Migration, UsersLinked};
 pub use pages::{Listing, Page, Window};
 pub use search::Search;
@@ -61,6 +63,7 @@ pub use users_table::{UsersLink, UsersTable};
 
 use held_rows::HeldRows;
 use lease::Turn;
+use marks::Marks;
 use pages::{PAGE_BYTES, listing};
 use rows::{column_of, raw_json, single, unknown_status};
 use search::Searches;
@@ -89,6 +92,7 @@ struct Shared {
     /// What the replica lives by (heartbeats, what the listener reads, probes), so that no request ever holds up these.
     vital_pool: RenewablePool,
     held_rows: HeldRows,
+    marks: Arc<Marks>,
     user_lookups: Arc<UserLookups>,
     tickets: TicketTurns,
     searches: Searches,
@@ -152,6 +156,7 @@ impl Store {
             write_pool: connector.pool(shares.writer, timeout, way)?,
             vital_pool: connector.pool(VITAL_CONNECTIONS, timeout, way)?,
             held_rows: HeldRows::new(shares.changes, shares.changes_of_a_user),
+            marks: Arc::new(Marks::new()),
             user_lookups: Arc::new(UserLookups::new(shares.user_lookups)),
             tickets: TicketTurns::new(shares.tickets),
             searches: Searches::new(shares.searches, search_timeout),
@@ -220,6 +225,11 @@ impl Store {
             (Kind::Tickets, self.shared.tickets.waiting()),
             (Kind::UserLookups, self.shared.user_lookups.waiting()),
         ]
+    }
+
+    /// How read marks come to be made together.
+    pub fn marks(&self) -> MarksFigures {
+        self.shared.marks.figures()
     }
 
     /// Replaces the writer's connections: one of them was silent, and those to the same server may be. New ones prove

@@ -675,6 +675,107 @@ as $$
                     and m.is_read and m.seq <= chat_has_read.up_to_seq)
 $$;
 
+-- Marks as read in several conversations in one transaction: chat_mark_read() for those who mark at the same moment. The arrays run in
+-- parallel, and no reader is named twice for one conversation. One row comes back for each input, in input order; `status` is as for
+-- chat_mark_read(), or `alone`: nothing was marked, and chat_mark_read() is to do it. Somebody else holds one of the messages, or they
+-- are more than `max_rows`, or of more than `max_bytes` together, and the others are not to wait for that.
+--
+-- Locks: the messages, in the order of conversation and seq; what is held is left out, and some of those that stay unmarked may be locked.
+-- Reads for each input what chat_mark_read() reads, at most `max_rows` and one of its unread messages.
+-- Errors: whatever a trigger of the host's raises, about whichever message; lock_not_available (55P03) where a trigger waits for 0.1 s. Then
+-- nothing is marked.
+create function chat_mark_read_many(conversation_ids uuid[], reader_ids uuid[], up_to_seqs bigint[],
+                                    max_rows bigint default 100, max_bytes bigint default 16384)
+returns table (place integer, status text, marked_count bigint, read_seq bigint)
+language plpgsql
+security definer
+set search_path from current
+set lock_timeout = '100ms'
+set plan_cache_mode = force_generic_plan
+set jit = off
+-- By the index, also when the plan was made for a smaller table.
+set enable_seqscan = off
+as $$
+#variable_conflict use_variable
+declare
+  -- How many messages were marked for each input; null where that is not done here.
+  counts bigint[];
+begin
+  if current_setting('synchronous_commit') <> 'on' then
+    perform chat_require_flush();
+  end if;
+
+  -- A trigger of the host's may drop a mark, or take it back: what comes back is what is stored. Nothing is joined here, but looked up or
+  -- hashed: the planner takes an array for 10 rows.
+  with unread as materialized (
+    -- One row for each input at least.
+    select i.place, c.id is not null as is_participant, m.id,
+           count(m.id) over of_input <= max_rows and coalesce(sum(m.bytes) over of_input, 0) <= max_bytes as are_few
+      from unnest(conversation_ids, reader_ids, up_to_seqs) with ordinality as i (conversation_id, reader_id, up_to_seq, place)
+      left join lateral (select * from conversations where id = i.conversation_id limit 1) c
+             on i.reader_id in (c.participant1_id, c.participant2_id)
+      left join lateral (select u.id, octet_length(u.content) as bytes from messages u
+                          where u.reader_id = i.reader_id and u.conversation_id = c.id
+                            and not u.is_read and u.deleted_at is null
+                            and u.seq <= coalesce(i.up_to_seq, 9223372036854775807)
+                          order by u.seq limit max_rows + 1) m on true
+    window of_input as (partition by i.place)
+  ), held as materialized (
+    -- By this statement. Left out is also what was changed since its snapshot so that it is not to be marked any more.
+    select m.id from messages m
+     where m.id = any (array(select u.id from unread u where u.are_few))
+       -- So said that no plan reads the index of all that is unread for it.
+       and case when m.is_read or m.deleted_at is not null then false else true end
+     order by m.conversation_id, m.seq
+       for no key update skip locked
+  ), free as materialized (
+    select u.place, array_agg(u.id) as ids
+      from unread u
+     group by u.place
+    having bool_and(u.id in (select h.id from held h))
+  ), marked as (
+    update messages m set is_read = true
+     where m.id = any (array(select unnest(f.ids) from free f)) and not m.is_read
+    returning m.id, m.is_read
+  )
+  select array_agg(k.marked order by k.place) into counts
+    from (select u.place,
+                 case when bool_and(u.is_participant and (u.id is null or u.id in (select h.id from held h)))
+                      then count(*) filter (where u.id in (select m.id from marked m where m.is_read)) end as marked
+            from unread u group by u.place) k;
+
+  if current_setting('synchronous_standby_names') <> '' then
+    -- A condition of its own: with a query in it, it would be a statement each time.
+    if coalesce((select sum(n.marked) from unnest(counts) n (marked)), 0) = 0 then
+      perform chat_require_commit();
+    end if;
+  end if;
+
+  -- As in chat_mark_read(). Whoever has become a participant meanwhile is left alone.
+  return query
+  select i.place::integer,
+         case when (i.reader_id in ((c.row).participant1_id, (c.row).participant2_id)) is not true then chat_judge_stranger(c.row, i.reader_id)
+              when i.marked is null then 'alone'
+              else 'ok' end,
+         coalesce(i.marked, 0),
+         case when i.marked > 0 then r.read_seq
+              -- chat_has_read(), which would be planned anew for each.
+              when i.marked = 0 and (select m.id from messages m
+                                      where m.reader_id = i.reader_id and m.conversation_id = i.conversation_id
+                                        and m.is_read and m.seq <= r.read_seq
+                                      limit 1) is not null then r.read_seq
+              else 0 end
+    from unnest(conversation_ids, reader_ids, counts) with ordinality as i (conversation_id, reader_id, marked, place)
+    left join lateral (select k as row from conversations k where k.id = i.conversation_id limit 1) c on true
+    left join lateral (select m.seq from messages m
+                        where m.reader_id = i.reader_id and m.conversation_id = i.conversation_id
+                          and not m.is_read and m.deleted_at is null
+                        order by m.seq limit 1) u on true
+   cross join lateral (select coalesce(u.seq - 1, (c.row).last_seq) as read_seq) r
+   order by i.place;
+end
+$$;
+
 -- Replaces a message's content. `status` is ok, no_message, no_user, not_a_participant, not_the_sender, deleted, or dropped where a
 -- trigger of the host's took it out of the update (its function returned null).
 create function chat_edit_message(message_id uuid, editor uuid, new_content text)

@@ -56,6 +56,7 @@ impl Collector for Sources {
         self.listener(&mut figures)?;
         self.pools(&mut figures)?;
         self.turns(&mut figures)?;
+        self.marks(&mut figures)?;
         let build = [
             ("version", env!("CARGO_PKG_VERSION")),
             ("commit", env!("PGCHAT_COMMIT")),
@@ -288,6 +289,25 @@ impl Sources {
                 .encode(waiting.encode_family(&[("pool", *pool)])?)?;
         }
         Ok(())
+    }
+
+    fn marks(&self, figures: &mut Figures<'_>) -> fmt::Result {
+        let marks = self.store.marks();
+        figures.gauge(
+            "marks_waiting",
+            "Read marks waiting while others are made",
+            marks.waiting as f64,
+        )?;
+        figures.counter(
+            "mark_batches",
+            "Transactions for read marks that waited",
+            marks.batches,
+        )?;
+        figures.counter(
+            "marks_batched",
+            "Read marks in these transactions",
+            marks.batched,
+        )
     }
 
     fn turns(&self, figures: &mut Figures<'_>) -> fmt::Result {

@@ -1,30 +1,18 @@
-//! Conversations: opening, listing, reading marks.
+//! Conversations: opening, listing, what is unread in them.
 
 use postgres_types::Type;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::messages::dropped;
-use super::{
-    Gone, Listing, PAGE_BYTES, Page, Statement, Store, listing, raw_json, single, unknown_status,
-};
+use super::{Listing, PAGE_BYTES, Page, Store, listing, raw_json, single, unknown_status};
 use crate::error::{Denial, Error, Resource};
-use crate::model::{ConversationId, RawJson, Seq, UserId};
+use crate::model::{ConversationId, RawJson, UserId};
 
 /// A conversation of two users, and whether this call made it.
 #[derive(Debug)]
 pub struct Opened {
     pub conversation: RawJson,
     pub created: bool,
-}
-
-/// What marking as read did.
-#[derive(Clone, Copy, Debug)]
-pub struct Marked {
-    /// Messages that were unread before.
-    pub marked_count: i64,
-    /// The reader has read everything up to here; 0: nothing.
-    pub read_seq: Seq,
 }
 
 impl Store {
@@ -111,54 +99,6 @@ impl Store {
         raw_json(single(&rows, 1)?)
     }
 
-    /// Marks the other participant's messages as read, all of them or up to a seq. Of very many or very long ones in several transactions,
-    /// with one deadline: what is marked stays so if a later one fails, and a repeat goes on from there. While somebody holds one of them
-    /// it is tried again, unless the caller is `gone`: what came since they have not seen.
-    pub async fn mark_read(
-        &self,
-        conversation: ConversationId,
-        reader: UserId,
-        up_to: Option<Seq>,
-        mut gone: Gone<'_>,
-    ) -> Result<Marked, Error> {
-        let mut marked_count = 0;
-        let mut after: i64 = 0;
-        let deadline = self.deadline();
-        loop {
-            let params = [
-                (&conversation as _, Type::UUID),
-                (&reader as _, Type::UUID),
-                (&up_to as _, Type::INT8),
-                (&after as _, Type::INT8),
-            ];
-            let mark = Statement {
-                deadline,
-                ..self.select_telling("*", "chat_mark_read($1, $2, $3, $4)", &params)
-            };
-            let rows = self
-                .change_row(reader, conversation.0, mark, gone.as_mut())
-                .await?;
-            let status: String = single(&rows, 0)?;
-            reader_verdict(&status, conversation, reader)?;
-            marked_count += single::<i64>(&rows, 1)?;
-            match single::<Option<i64>>(&rows, 3)? {
-                // The last of these transactions may have ended later than the whole of it was to.
-                Some(_) if Instant::now() >= deadline => {
-                    return Err(Error::unavailable(
-                        "too many are unread to mark all in time: try again",
-                    ));
-                }
-                Some(marked_to) => after = marked_to,
-                None => {
-                    return Ok(Marked {
-                        marked_count,
-                        read_seq: single(&rows, 2)?,
-                    });
-                }
-            }
-        }
-    }
-
     /// Unread messages of a user in all conversations. `NotFound` when there is no such user.
     pub async fn unread_count(&self, user: UserId) -> Result<i64, Error> {
         let rows = self
@@ -173,7 +113,11 @@ impl Store {
 }
 
 /// What a function answers about who reads a conversation, as an error.
-fn reader_verdict(status: &str, conversation: ConversationId, reader: UserId) -> Result<(), Error> {
+pub(super) fn reader_verdict(
+    status: &str,
+    conversation: ConversationId,
+    reader: UserId,
+) -> Result<(), Error> {
     match status {
         "ok" => Ok(()),
         "no_conversation" => Err(Error::not_found(Resource::Conversation, conversation)),

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::failure::QueryFailure;
 use crate::error::Error;
-use crate::fair_semaphore::{FairSemaphore, Permit};
+use crate::fair_semaphore::{FairSemaphore, Head, Permit};
 use crate::model::UserId;
 use crate::sync::{acquire_owned, lock};
 use crate::turns;
@@ -69,6 +69,12 @@ impl Future for Gone<'_> {
 #[derive(Debug)]
 pub(super) struct CallerGone;
 
+impl From<CallerGone> for Error {
+    fn from(_: CallerGone) -> Self {
+        Self::unavailable("the caller has gone")
+    }
+}
+
 /// Who may try when. What a row is told by is the caller's: of two that share an id by chance, one waits for the other.
 pub(super) struct HeldRows {
     /// For rows of which nothing is known.
@@ -92,6 +98,8 @@ pub(super) struct Attempts<'a> {
     rows: &'a HeldRows,
     /// In whose name it is made: whose turn it is to try.
     user: UserId,
+    /// Where the user's own line need not be waited in before the first try.
+    head: Option<Head>,
     row: Uuid,
     place: Option<Place<'a>>,
     pause: Duration,
@@ -121,10 +129,22 @@ impl HeldRows {
         Attempts {
             rows: self,
             user,
+            head: None,
             row,
             place: None,
             pause: Duration::ZERO,
         }
+    }
+
+    /// The head of this user's own line, for a change that is made together with those of others, or tried from there. As for a try
+    /// ([`Attempts::next`]), nobody waits whose caller has gone.
+    pub async fn head(&self, user: UserId, gone: Gone<'_>) -> Result<Head, CallerGone> {
+        unless_gone(self.tries.head(user), gone).await
+    }
+
+    /// A try for changes of several users, who are all at the head of their own line. To be held as that of one.
+    pub async fn try_of_several(&self) -> OwnedSemaphorePermit {
+        self.tries.common().await
     }
 
     /// How many wait for their first try. Those who wait for a row that is held are not among them: more connections would not help them.
@@ -136,7 +156,8 @@ impl HeldRows {
         lock(&self.queues)
     }
 
-    fn is_waited_for(&self, row: Uuid) -> bool {
+    /// Whether it is known to be held.
+    pub fn is_waited_for(&self, row: Uuid) -> bool {
         self.queues().contains_key(&row)
     }
 
@@ -157,6 +178,12 @@ impl HeldRows {
 }
 
 impl Attempts<'_> {
+    /// The first of them from the head of the user's own line.
+    pub fn starting_at(mut self, head: Option<Head>) -> Self {
+        self.head = head;
+        self
+    }
+
     /// When the change may be tried, again or for the first time. The permit is to be held until the statement has ended, though whoever
     /// waits for it goes.
     ///
@@ -177,15 +204,10 @@ impl Attempts<'_> {
     }
 
     /// A try as for a row of which nothing is known.
-    async fn first(&self, gone: Gone<'_>) -> Result<Permit, CallerGone> {
-        let mut permit = pin!(self.rows.tries.acquire(self.user, ready(())));
-        if let Some(permit) = permit.as_mut().now_or_never() {
-            return Ok(permit);
-        }
-        tokio::select! {
-            biased;
-            () = gone => Err(CallerGone),
-            permit = permit => Ok(permit),
+    async fn first(&mut self, gone: Gone<'_>) -> Result<Permit, CallerGone> {
+        match self.head.take() {
+            Some(head) => unless_gone(head.permit(), gone).await,
+            None => unless_gone(self.rows.tries.acquire(self.user, ready(())), gone).await,
         }
     }
 
@@ -210,13 +232,31 @@ impl Attempts<'_> {
     }
 
     /// Why it was not made, where [`next`](Self::next) did not come in time: the row was held until then, or others' changes, or the
-    /// user's own, took too long, which the log is told with what was waited at most.
+    /// user's own, took too long.
     pub fn given_up(&self, patience: Duration) -> Error {
         if self.place.is_some() {
             return QueryFailure::held().into();
         }
-        turns::log_refusal(turns::Kind::Changes, patience);
-        Error::unavailable("other changes take too long: try again")
+        no_turn(patience)
+    }
+}
+
+/// Why a change was not made whose turn did not come in time, which the log is told with what was waited at most.
+pub(super) fn no_turn(patience: Duration) -> Error {
+    turns::log_refusal(turns::Kind::Changes, patience);
+    Error::unavailable("other changes take too long: try again")
+}
+
+/// What comes at once, or until the caller has gone.
+async fn unless_gone<T>(coming: impl Future<Output = T>, gone: Gone<'_>) -> Result<T, CallerGone> {
+    let mut coming = pin!(coming);
+    if let Some(come) = coming.as_mut().now_or_never() {
+        return Ok(come);
+    }
+    tokio::select! {
+        biased;
+        () = gone => Err(CallerGone),
+        come = coming => Ok(come),
     }
 }
 

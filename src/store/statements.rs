@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::connect::RenewablePool;
 use super::describe::{self, describe_pool};
 use super::failure::{Fault, QueryFailure};
-use super::held_rows::{CallerGone, Gone};
+use super::held_rows::{Attempts, CallerGone, Gone};
 use super::lease::{Lease, Param};
 use super::{Shared, Store, Way};
 use crate::error::Error;
@@ -111,16 +111,25 @@ impl Store {
         &self,
         user: UserId,
         row: Uuid,
+        statement: Statement<'_>,
+        gone: Gone<'_>,
+    ) -> Result<Vec<Row>, Error> {
+        let attempts = self.shared.held_rows.attempts(user, row);
+        self.change_in(attempts, statement, gone).await
+    }
+
+    /// What [`Store::change_row`] does, in these attempts.
+    pub(super) async fn change_in(
+        &self,
+        mut attempts: Attempts<'_>,
         mut statement: Statement<'_>,
         mut gone: Gone<'_>,
     ) -> Result<Vec<Row>, Error> {
         let Shared { pool, timeout, .. } = &*self.shared;
         let deadline = statement.deadline;
-        let mut attempts = self.shared.held_rows.attempts(user, row);
         loop {
             let permit = match timeout_at(deadline, attempts.next(gone.as_mut())).await {
-                Ok(Ok(permit)) => permit,
-                Ok(Err(CallerGone)) => return Err(Error::unavailable("the caller has gone")),
+                Ok(permit) => permit?,
                 Err(_) => return Err(attempts.given_up(*timeout)),
             };
             // A process that stood still finds its turn and the end of its time at once, and not yet that the caller has gone, who may have
@@ -130,11 +139,11 @@ impl Store {
             }
             let store = self.in_turn(permit);
             // A change that has waited for nearly as long as it may is given time to be answered: otherwise none of those behind it would be.
-            statement.deadline = deadline.max(Instant::now() + *timeout / 4);
+            statement.deadline = deadline.max(self.deadline_of_turn());
             let lease = tokio::select! {
                 biased;
                 lease = store.lease(pool, statement.deadline) => lease?,
-                () = gone.as_mut() => return Err(Error::unavailable("the caller has gone")),
+                () = gone.as_mut() => return Err(CallerGone.into()),
             };
             let result = store.change_over(lease, pool, &statement).await;
             drop(store);
@@ -175,6 +184,11 @@ impl Store {
     /// When a statement that begins now is to be answered.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.shared.timeout
+    }
+
+    /// When a change whose turn comes now is to be answered at the earliest.
+    pub(super) fn deadline_of_turn(&self) -> Instant {
+        Instant::now() + self.shared.timeout / 4
     }
 
     /// A connection of this pool, for which it may have to wait.

@@ -66,29 +66,34 @@ async fn a_user_whose_changes_take_long_leaves_the_others_theirs() {
 async fn changes_are_made_though_ever_more_come_than_the_database_takes() {
     const CHANGES: usize = 300;
     let database = Database::fresh().await;
-    let readers = database.add_users(CHANGES as i32).await;
-    let rows = database
-        .sql()
-        .await
+    let senders = database.add_users(CHANGES as i32).await;
+    let sql = database.sql().await;
+    sql.execute(
+        "insert into conversations (participant1_id, participant2_id) select $1, sender from unnest($2::uuid[]) sender",
+        &[&ALICE, &senders],
+    )
+    .await
+    .expect("conversations");
+    let rows = sql
         .query(
-            "insert into conversations (participant1_id, participant2_id)
-             select $1, reader from unnest($2::uuid[]) reader returning id, participant2_id",
-            &[&ALICE, &readers],
+            "insert into messages (conversation_id, sender_id, content)
+             select id, participant2_id, 'hello' from conversations returning id, sender_id",
+            &[],
         )
         .await
-        .expect("conversations");
+        .expect("messages");
     let proxy = Proxy::before(&database).await;
     // Two connections for requests, one for changes; from its turn on one has two seconds, in which a connection can be made anew.
     let few = [("DB_POOL_SIZE", "4"), ("DB_TIMEOUT_SECONDS", "8")];
     let replica = Replica::start(&database, &[&proxy.for_all()[..], &few].concat()).await;
-    // A mark takes 0.1 s, and every 0.02 s another one comes.
+    // An edit takes 0.1 s, and every 0.02 s another one comes. (Marks would be made together.)
     proxy.delay(Duration::from_millis(50));
     let come = rows.iter().zip(1..).map(|(row, n)| {
-        let (conversation, reader) = (row.get(0), row.get(1));
+        let (message, sender) = (row.get(0), row.get(1));
         let api = replica.api();
         async move {
             tokio::time::sleep(Duration::from_millis(20) * n).await;
-            api.mark_read(conversation, reader).await
+            api.edit(message, sender, "changed").await
         }
     });
     let replies = within("answers", join_all(come)).await;

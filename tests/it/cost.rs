@@ -1,6 +1,8 @@
 //! What a message may cost, in counts that do not depend on the machine's mood. docs/performance.md tells what they are
 //! worth. A bound that a change breaks is raised only with a reason.
 
+use std::ops::Range;
+
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
@@ -79,6 +81,79 @@ async fn a_batch_runs_few_statements_whatever_its_size() {
         );
         // The conversation.
         assert_eq!(checks, size, "foreign keys of {size} messages");
+    }
+}
+
+/// Alice has written to so many users, one message to each, which a table `told` has.
+async fn with_unread(database: &Database, users: i32) {
+    database.add_users(users).await;
+    database
+        .execute(&format!(
+            "with new as (
+               insert into conversations (participant1_id, participant2_id)
+               select '{ALICE}', id from users where first_name = 'User' returning id)
+             insert into messages (conversation_id, sender_id, content) select id, '{ALICE}', 'hello' from new;
+             create table told as select row_number() over () as number, conversation_id, reader_id from messages"
+        ))
+        .await;
+}
+
+/// These of them read it at once.
+fn marks(numbers: Range<usize>) -> String {
+    let Range { start, end } = numbers;
+    format!(
+        "select r.* from (
+           select array_agg(conversation_id) as conversations, array_agg(reader_id) as readers, array_agg(null::bigint) as up_tos
+             from told where number > {start} and number <= {end}) b,
+           chat_mark_read_many(b.conversations, b.readers, b.up_tos) r"
+    )
+}
+
+#[tokio::test]
+async fn marks_of_many_run_few_statements_whatever_their_number() {
+    let database = Database::fresh().await;
+    with_unread(&database, 150).await;
+    let mut counter = StatementCounter::new(&database).await;
+    counter.count(&marks(0..1)).await;
+    for numbers in [1..2, 2..102] {
+        let size = numbers.len();
+        let (statements, checks) = counter.count(&marks(numbers.clone())).await;
+        // The caller's own, the marks, the snapshot that they had, their events, chat_publish() with one of its own, the answers.
+        assert!(statements <= 7, "{statements} statements for {size} marks");
+        assert_eq!(checks, 0, "foreign keys of {size} marks");
+        let read = database.count("messages where is_read").await;
+        assert_eq!(read, numbers.end as i64);
+    }
+}
+
+#[tokio::test]
+async fn marks_of_many_touch_few_pages_however_much_is_unread() {
+    let database = Database::fresh().await;
+    database.without_autovacuum().await;
+    with_unread(&database, 500).await;
+    let pages = async |client: &Client, first: usize| {
+        let marks = marks(first..first + 100);
+        let explain = format!("explain (analyze, buffers, format json) {marks}");
+        let row = client.query_one(&explain, &[]).await.expect("a plan");
+        pages_of(&row.get(0)) / 100
+    };
+    let client = database.sql().await;
+    // What warms up reads the catalogs.
+    pages(&client, 0).await;
+    let few = pages(&client, 100).await;
+    let conversation = database.conversation(BORIS, CARLA).await;
+    database
+        .execute(&format!(
+            "insert into messages (conversation_id, sender_id, content)
+             select '{conversation}', '{BORIS}', 'unread' from generate_series(1, 50000)"
+        ))
+        .await;
+    // Where plans were made while the table was small, and where they were not.
+    let later = database.sql().await;
+    pages(&later, 200).await;
+    for (client, first) in [(&client, 300), (&later, 400)] {
+        let many = pages(client, first).await;
+        assert!(many <= few + 20, "{many} pages for a mark, {few} before");
     }
 }
 
@@ -178,9 +253,7 @@ async fn buffers(client: &Client) -> f64 {
     let explain = format!("explain (analyze, buffers, format json) {}", batch(100));
     let row = client.query_one(&explain, &[]).await.expect("a plan");
     let plan: Value = row.get(0);
-    let plan = &plan[0]["Plan"];
-    let count = |key: &str| plan[key].as_f64().expect("a count");
-    (count("Shared Hit Blocks") + count("Shared Read Blocks")) / 100.0
+    pages_of(&plan) as f64 / 100.0
 }
 
 #[tokio::test]
@@ -235,7 +308,12 @@ async fn buffers_of_a_replay(conversations: i32) -> i64 {
         .await
         .expect("a plan")
         .get(0);
-    let plan = &plan[0]["Plan"];
+    pages_of(&plan)
+}
+
+/// That a statement has touched, by what `explain` says of it.
+fn pages_of(explained: &Value) -> i64 {
+    let plan = &explained[0]["Plan"];
     let count = |key: &str| plan[key].as_i64().expect("a count");
     count("Shared Hit Blocks") + count("Shared Read Blocks")
 }

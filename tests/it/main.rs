@@ -39,6 +39,7 @@ mod links;
 mod listening;
 mod live;
 mod locks;
+mod marks;
 mod metrics;
 mod migrate;
 mod missed;

@@ -139,6 +139,7 @@ async fn whatever_is_stored_waits_for_the_standby_whatever_the_default() {
                                 array['two'], array['text'], array[null::text])"
         ),
         format!("chat_mark_read('{conversation}', '{BORIS}')"),
+        format!("chat_mark_read_many(array['{conversation}'::uuid], array['{BORIS}'::uuid], array[null::bigint])"),
         format!("chat_edit_message((select id from messages where seq = 1), '{ALICE}', 'changed')"),
         format!("chat_delete_message((select id from messages where seq = 1), '{ALICE}')"),
         format!("chat_open_conversation('{CARLA}', '{DAVID}', '{DAVID}')"),
