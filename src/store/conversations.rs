@@ -4,7 +4,7 @@ use postgres_types::Type;
 use uuid::Uuid;
 
 use super::messages::dropped;
-use super::{Listing, PAGE_BYTES, Page, Store, listing, raw_json, single, unknown_status};
+use super::{Gone, Listing, PAGE_BYTES, Page, Store, listing, raw_json, single, unknown_status};
 use crate::error::{Denial, Error, Resource};
 use crate::model::{ConversationId, RawJson, UserId};
 

@@ -264,11 +264,8 @@ impl Drop for Gathering {
 /// Whoever's time has passed is told so.
 fn refuse_the_late(waiting: &mut VecDeque<Waiter>) {
     let now = Instant::now();
-    let (late, others) = waiting
-        .drain(..)
-        .partition(|it: &Waiter| it.deadline <= now);
-    *waiting = others;
-    let late: VecDeque<Waiter> = late;
+    let late: VecDeque<Waiter>;
+    (late, *waiting) = waiting.drain(..).partition(|it| it.deadline <= now);
     for waiter in late {
         waiter.answer(Answer::TooLate);
     }
