@@ -7,6 +7,7 @@
 mod attendance;
 mod watchers;
 
+use std::cell::LazyCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -286,14 +287,24 @@ impl Presence {
         }
     }
 
-    /// Others have their turn after each user, whom every socket here may watch.
+    /// Others have their turn, and the lock, after some of the sockets that watch a user: all that are here may do so.
     async fn show(&self, states: &[(UserId, String)]) {
         let now = UnixSeconds::now();
         for (user, data) in states {
-            let frame = || Frame::momentary(FrameType::Presence, data, *user, now);
-            let count = lock(&self.shared.watchers).saw(*user, data, frame);
-            self.shared.shown.fetch_add(count as u64, Ordering::Relaxed);
-            yield_now().await;
+            let seen = lock(&self.shared.watchers).saw(*user, data);
+            let Some(mut showing) = seen else {
+                continue;
+            };
+            let frame = LazyCell::new(|| Frame::momentary(FrameType::Presence, data, *user, now));
+            loop {
+                let shown = lock(&self.shared.watchers).show(&mut showing, || (*frame).clone());
+                let count = shown.count as u64;
+                self.shared.shown.fetch_add(count, Ordering::Relaxed);
+                yield_now().await;
+                if !shown.more {
+                    break;
+                }
+            }
         }
     }
 
@@ -317,7 +328,7 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    /// A user whom every socket watches takes as many puts as there are sockets.
+    /// A user whom every socket watches takes as many puts as there are sockets, some at a time.
     #[tokio::test]
     async fn others_have_their_turn_between_two_users_who_are_shown() {
         const LONG: Duration = Duration::from_secs(30);

@@ -4,7 +4,7 @@
 //! that have just begun to watch are shown it in any case.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -28,6 +28,40 @@ pub struct Watchers {
 struct Watcher {
     mailbox: Arc<Mailbox>,
     users: Box<[UserId]>,
+}
+
+/// Sockets that are looked at in one call of [`Watchers::show`], which holds the lock: a millisecond or two.
+const LOOKED_AT: usize = 1000;
+
+/// What was read of a user, on its way to those who watch them.
+pub struct Showing {
+    user: UserId,
+    /// It is not what was shown last. Else only the new watches are shown it.
+    news: bool,
+    /// The last socket that was looked at.
+    behind: Option<ConnectionId>,
+}
+
+impl Showing {
+    /// The place in the map of the sockets that are not looked at yet.
+    fn left(&self) -> (Bound<(UserId, ConnectionId)>, Bound<(UserId, ConnectionId)>) {
+        let at = |connection| (self.user, connection);
+        let [first, last] = [Uuid::nil(), Uuid::max()].map(|id| at(ConnectionId(id)));
+        let first = match self.behind {
+            Some(connection) => Bound::Excluded(at(connection)),
+            None => Bound::Included(first),
+        };
+        (first, Bound::Included(last))
+    }
+}
+
+/// How far one call has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Sockets that were shown it.
+    pub count: usize,
+    /// There may be more to look at.
+    pub more: bool,
 }
 
 /// How much is watched.
@@ -142,28 +176,37 @@ impl Watchers {
         users
     }
 
-    /// What was read of a user. `frame` makes the frame of it. How many sockets were shown it.
-    pub fn saw(&mut self, user: UserId, data: &str, frame: impl Fn() -> Frame) -> usize {
-        let Some(watched) = self.watched.get_mut(&user) else {
-            return 0;
-        };
+    /// What was read of a user, which is to be shown from now on, up to its end ([`Watchers::show`]). `None`: nobody watches them.
+    pub fn saw(&mut self, user: UserId, data: &str) -> Option<Showing> {
+        let watched = self.watched.get_mut(&user)?;
         let news = watched.shown.as_deref() != Some(data);
         if news {
             watched.shown = Some(data.into());
         }
-        let mut made = None;
+        Some(Showing {
+            user,
+            news,
+            behind: None,
+        })
+    }
+
+    /// Shows it to some of the sockets. Whoever watches the user from now on has that read once more, wherever this has got to.
+    pub fn show(&mut self, showing: &mut Showing, frame: impl Fn() -> Frame) -> Shown {
         let mut count = 0;
-        let theirs = watches_of(user);
-        for ((_, connection), new) in self.watches.range_mut(theirs) {
-            if (std::mem::take(new) || news)
+        let theirs = self.watches.range_mut(showing.left());
+        for (looked_at, ((user, connection), new)) in theirs.enumerate() {
+            if looked_at == LOOKED_AT {
+                return Shown { count, more: true };
+            }
+            showing.behind = Some(*connection);
+            if (std::mem::take(new) || showing.news)
                 && let Some(watcher) = self.sockets.get(connection)
             {
-                let frame = made.get_or_insert_with(&frame);
-                watcher.mailbox.put(Topic::Presence(user), frame.clone());
+                watcher.mailbox.put(Topic::Presence(*user), frame());
                 count += 1;
             }
         }
-        count
+        Shown { count, more: false }
     }
 
     pub fn counts(&self) -> Watching {

@@ -30,6 +30,13 @@ impl Client {
     }
 }
 
+/// Shows to its end what was read.
+fn show(watchers: &mut Watchers, user: UserId, data: &str) {
+    if let Some(mut showing) = watchers.saw(user, data) {
+        while watchers.show(&mut showing, || data.into()).more {}
+    }
+}
+
 /// Sockets that watch, users whom they watch, pairs of both.
 fn counts(watchers: &Watchers) -> (usize, usize, usize) {
     let Watching {
@@ -45,7 +52,7 @@ fn read(watchers: &mut Watchers, state: &str) -> Vec<UserId> {
     let users = watchers.take(1000);
     for user in &users {
         let data = format!("{}{state}", user.0.as_u128());
-        watchers.saw(*user, &data, || data.as_str().into());
+        show(watchers, *user, &data);
     }
     users
 }
@@ -110,7 +117,7 @@ fn a_change_that_is_heard_while_its_user_is_being_read_is_read_again() {
     client.watches(&mut watchers, &[1]);
     let reading = watchers.take(10);
     watchers.ask(user(1));
-    watchers.saw(reading[0], "old", || "old".into());
+    show(&mut watchers, reading[0], "old");
     assert_eq!(watchers.take(10), [user(1)]);
 }
 
@@ -145,4 +152,27 @@ fn nothing_is_left_of_sockets_that_are_gone_however_often_they_watched() {
     watchers.leaves(clients[1].connection);
     assert_eq!(counts(&watchers), (0, 0, 0));
     assert!(watchers.queue.is_empty());
+}
+
+/// The lock is let go of in between, and others may come and go.
+#[test]
+fn of_a_user_whom_very_many_watch_each_is_shown_once_however_many_are_looked_at_at_a_time() {
+    let mut watchers = Watchers::default();
+    let mut clients: Vec<Client> = (0..=2 * LOOKED_AT).map(|_| Client::new()).collect();
+    clients.sort_unstable_by_key(|client| client.connection);
+    for client in &clients {
+        client.watches(&mut watchers, &[1]);
+    }
+    let mut showing = watchers.saw(user(1), "here").expect("watched");
+    let mut show = |watchers: &mut Watchers| watchers.show(&mut showing, || "here".into());
+    let some = |count, more| Shown { count, more };
+    assert_eq!(show(&mut watchers), some(LOOKED_AT, true));
+    // The last that was looked at, and one that was not.
+    for gone in [LOOKED_AT - 1, LOOKED_AT] {
+        watchers.leaves(clients[gone].connection);
+    }
+    assert_eq!(show(&mut watchers), some(LOOKED_AT, false));
+    let shown = clients.iter().map(|client| client.shown().len());
+    assert_eq!(shown.sum::<usize>(), 2 * LOOKED_AT);
+    assert!(clients[LOOKED_AT].shown().is_empty());
 }
