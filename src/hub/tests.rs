@@ -347,7 +347,7 @@ async fn where_there_are_many_they_are_told_to_reload_over_some_seconds_and_of_n
 /// With a socket that holds back a reload; the others have it in their queues still.
 async fn with_a_held_reload(socket_queue: usize) -> (Hub, Vec<Subscription>) {
     let hub = hub(HubLimits {
-        connections: 0,
+        connections: None,
         socket_queue,
         ..LIMITS
     });

@@ -4,7 +4,7 @@
 //! that have just begun to watch are shown it in any case.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::{Bound, RangeInclusive};
+use std::ops::{Bound, RangeBounds, RangeInclusive};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -44,7 +44,7 @@ pub struct Showing {
 
 impl Showing {
     /// The place in the map of the sockets that are not looked at yet.
-    fn left(&self) -> (Bound<(UserId, ConnectionId)>, Bound<(UserId, ConnectionId)>) {
+    fn left(&self) -> impl RangeBounds<(UserId, ConnectionId)> + use<> {
         let at = |connection| (self.user, connection);
         let [first, last] = [Uuid::nil(), Uuid::max()].map(|id| at(ConnectionId(id)));
         let first = match self.behind {
