@@ -145,7 +145,7 @@ export interface Connected {
   limits: { maxMessageBytes: number; maxWatchedUsers: number; typingSeconds: number };
   /** Whether messages can be searched. */
   search: boolean;
-  /** Whether the token allows to list and search users; if not, `users.list` is rejected with `directory_off`. */
+  /** Whether the token allows listing and searching users; if not, `users.list` is rejected with `directory_off`. */
   directory: boolean;
 }
 
