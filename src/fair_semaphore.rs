@@ -1,4 +1,4 @@
-//! A semaphore that is fair among its holders: users who are read for, search, or ask for pages. A few requests of each holder at a time stand
+//! A semaphore that is fair among its holders: users who change or mark something, are read for, search, or ask for pages. A few requests of each holder at a time stand
 //! in the common line, and the holder's other requests wait behind them: a holder with twenty, again and again, takes no more of the common
 //! line than those few.
 //!

@@ -91,6 +91,11 @@ struct State {
 }
 
 impl State {
+    /// Whether any of these users has a socket here.
+    fn has_any(&self, users: &[UserId]) -> bool {
+        users.iter().any(|user| self.users.contains_key(user))
+    }
+
     fn room(&self, limits: HubLimits) -> Result<(), Error> {
         below(limits.connections, self.count).map_err(|limit| Error::ReplicaFull { limit })
     }
@@ -170,7 +175,7 @@ impl Hub {
         self.lock().room_for(self.shared.limits, user)
     }
 
-    /// Adds a socket; it gets every event of its user from now on.
+    /// Adds a socket; it gets every event of its user that the listener comes to from now on.
     ///
     /// `TooManySockets` over the user's limit; `ReplicaFull` over the replica's; `Unavailable` before the listener's first start.
     pub fn register(&self, user: UserId) -> Result<Subscription, Error> {
@@ -207,8 +212,7 @@ impl Hub {
     /// much, the longest are.
     pub fn publish(&self, recipients: &[UserId], event: &Arc<Event>) {
         let mut state = self.lock();
-        let mut users = recipients.iter();
-        if !users.any(|user| state.users.contains_key(user)) {
+        if !state.has_any(recipients) {
             return;
         }
         let bytes = event.bytes();
@@ -225,13 +229,12 @@ impl Hub {
 
     /// Whether any of these users has a socket here.
     pub fn concerns(&self, users: &[UserId]) -> bool {
-        let state = self.lock();
-        users.iter().any(|user| state.users.contains_key(user))
+        self.lock().has_any(users)
     }
 
     /// Whether a user has sockets here.
     pub fn has_sockets(&self, user: UserId) -> bool {
-        self.lock().users.contains_key(&user)
+        self.lock().has_any(&[user])
     }
 
     /// Gives the mailbox of each of a user's sockets to `show`, which must not wait.

@@ -82,7 +82,8 @@ impl Subscription {
         self.connection
     }
 
-    /// The cursor at registration: nothing below it comes any more, everything above it does.
+    /// The cursor at registration: nothing below it comes any more. What is above it comes, or was committed already when the socket was
+    /// registered, so that it is in what its client loads or has replayed.
     pub fn cursor(&self) -> String {
         self.cursor.encode()
     }

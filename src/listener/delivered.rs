@@ -1,4 +1,4 @@
-//! What the hub was given at or above the horizon: tells repeats when a catch-up reads the tables.
+//! What the hub was given at or above the horizon, and what concerned no socket and was passed over: tells repeats when a catch-up reads the tables.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};

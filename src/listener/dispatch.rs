@@ -232,9 +232,9 @@ impl Dispatcher {
         }
     }
 
-    /// Reads back the rows that did not fit into the payload, as they are now, which may be later than the event; `None` where nothing is left of
-    /// a message. Left out are rows that no
-    /// socket here is told of, and those that a catch-up has told already: a later state of them would be told as if the event itself were news.
+    /// Reads back the rows that did not fit into the payload, as they are now, which may be later than the event; `None` where nothing is
+    /// left of a message. Left out are rows that no socket here is told of, and those that a catch-up has told already: a later state of them
+    /// would be told as if the event itself were news.
     async fn fetch_missing(
         &mut self,
         payload: &Payload<'_>,

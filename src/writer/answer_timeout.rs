@@ -61,6 +61,7 @@ impl AnswerTimeout {
     /// The same of a lane that has not been in use, and so knows nothing of late.
     pub fn learn_anew(&mut self, other: Self) {
         self.usual = other.usual;
+        self.unanswered = 0;
     }
 
     /// For a try that is to tell which of several messages has no answer.

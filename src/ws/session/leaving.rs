@@ -6,6 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Session;
+use super::delivering::BATCH;
 use crate::services::Services;
 use crate::ws::close::CloseReason;
 
@@ -31,11 +32,15 @@ where
     }
 
     pub(super) async fn take_leave(&mut self) -> CloseReason {
-        // What waits goes first, not only to spare its client a replay: a reload may be there of which its cursor would not tell.
-        if let Some(delivery) = self.subscription.try_next()
-            && let Err(reason) = self.deliver(delivery).await
-        {
-            return reason;
+        // What waits goes first, not only to spare its client a replay: a reload may be there of which its cursor would not tell. As much as
+        // a queue holds: what comes meanwhile need not.
+        for _ in 0..=self.services.config.limits.socket_queue / BATCH {
+            let Some(delivery) = self.subscription.try_next() else {
+                break;
+            };
+            if let Err(reason) = self.deliver(delivery).await {
+                return reason;
+            }
         }
         let frame = self
             .frames()

@@ -145,23 +145,32 @@ async fn a_socket_that_leaves_before_its_turn_to_reload_is_told_nothing_from_beh
 #[tokio::test(start_paused = true)]
 async fn a_socket_that_is_to_be_told_to_reload_at_once_is_told_before_it_leaves() {
     const CLIENTS: usize = 32;
-    // Without any time, all of them leave at once.
-    let stage = Stage::new(Duration::from_secs(60), Duration::ZERO);
-    let mut clients = Vec::new();
-    for _ in 0..CLIENTS {
-        let (mut client, session) = stage.connect(64 * 1024).await;
-        next(&mut client).await.unwrap();
-        clients.push((client, session));
-    }
-    let hub = &stage.services.hub;
-    stage.services.lifecycle.closing.cancel();
-    hub.resync_all("a crash", crate::hub::Pace::AtOnce);
-    for (mut client, session) in clients {
-        let reload = next(&mut client).await.unwrap();
-        assert_eq!(reload["type"], "resync_required");
-        let closing = next(&mut client).await.unwrap();
-        assert_eq!(closing["type"], "server_closing");
-        assert_eq!(next(&mut client).await, Err(1012));
-        session.await.unwrap();
+    // More than goes out with one flush, and as much as waits for a socket by default.
+    for events in [0, 200] {
+        // Without any time, all of them leave at once.
+        let stage = Stage::with_queue(256, Duration::from_secs(60), Duration::ZERO);
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            let (mut client, session) = stage.connect(64 * 1024).await;
+            next(&mut client).await.unwrap();
+            clients.push((client, session));
+        }
+        let hub = &stage.services.hub;
+        stage.services.lifecycle.closing.cancel();
+        for number in 0..events {
+            stage.publish(number, 0);
+        }
+        hub.resync_all("a crash", crate::hub::Pace::AtOnce);
+        for (mut client, session) in clients {
+            for number in 0..events {
+                assert_eq!(next(&mut client).await.unwrap()["data"], number);
+            }
+            let reload = next(&mut client).await.unwrap();
+            assert_eq!(reload["type"], "resync_required");
+            let closing = next(&mut client).await.unwrap();
+            assert_eq!(closing["type"], "server_closing");
+            assert_eq!(next(&mut client).await, Err(1012));
+            session.await.unwrap();
+        }
     }
 }
