@@ -38,7 +38,7 @@ begin
      and not pg_has_role(c.relowner, 'usage');
   if wrong is not null then
     raise exception '%: only the owner can migrate, and % is not', wrong, current_user
-      using errcode = 'insufficient_privilege', hint = format('as a superuser: begin; %s commit', hand_over);
+      using errcode = 'insufficient_privilege', hint = format('sql/roles.sql hands them over; or as a superuser: begin; %s commit', hand_over);
   end if;
 
   -- The columns that everything rests on, in the types that they need.
