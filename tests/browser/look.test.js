@@ -61,8 +61,6 @@ test('beside a conversation as narrow as one is nothing of what the list says ab
       return [words.measureText(field.placeholder).width > room && field.placeholder, replica.scrollWidth > replica.clientWidth && replica.textContent].filter(Boolean);
     });
     assert.deepEqual(cut, [], `${width} px`);
-    const { height } = await box(page.locator('.me .replica'));
-    assert.ok(height < 1.8 * await page.locator('.me .replica').evaluate((it) => parseFloat(getComputedStyle(it).fontSize)), `${width} px: ${height} px high`);
   }
 });
 
