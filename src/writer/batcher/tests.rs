@@ -123,6 +123,10 @@ async fn of_how_slow_the_database_was_when_it_was_last_in_use_the_slow_lane_know
     let bound = |timeout: AnswerTimeout| timeout.brief().bound(LIMITS.timeout);
     let (usual, slow) = (bound(batcher.answer_timeout), Duration::from_secs(5));
     batcher.slow_lane.answer_timeout.answered(slow);
+    // What was in it then had no answer.
+    for _ in 0..100 {
+        batcher.slow_lane.answer_timeout.unanswered();
+    }
     assert!(bound(batcher.slow_lane.answer_timeout) > usual);
     batcher.hold(pending(1, TIME, no_matter()));
     assert_eq!(bound(batcher.slow_lane.answer_timeout), usual);
