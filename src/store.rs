@@ -63,7 +63,7 @@ pub use users_table::{UsersLink, UsersTable};
 
 use held_rows::HeldRows;
 use lease::Turn;
-use marks::Marks;
+use marks::MarksLine;
 use pages::{PAGE_BYTES, listing};
 use rows::{column_of, raw_json, single, unknown_status};
 use search::Searches;
@@ -92,7 +92,7 @@ struct Shared {
     /// What the replica lives by (heartbeats, what the listener reads, probes), so that no request ever holds up these.
     vital_pool: RenewablePool,
     held_rows: HeldRows,
-    marks: Arc<Marks>,
+    marks: Arc<MarksLine>,
     user_lookups: Arc<UserLookups>,
     tickets: TicketTurns,
     searches: Searches,
@@ -156,7 +156,7 @@ impl Store {
             write_pool: connector.pool(shares.writer, timeout, way)?,
             vital_pool: connector.pool(VITAL_CONNECTIONS, timeout, way)?,
             held_rows: HeldRows::new(shares.changes, shares.changes_of_a_user),
-            marks: Arc::new(Marks::new()),
+            marks: Arc::new(MarksLine::new()),
             user_lookups: Arc::new(UserLookups::new(shares.user_lookups)),
             tickets: TicketTurns::new(shares.tickets),
             searches: Searches::new(shares.searches, search_timeout),

@@ -22,6 +22,8 @@ pub(super) enum Fault {
     StatementLost,
     /// The statement's deadline passed. So it took too long, or the server is silent.
     NoAnswer,
+    /// What came back is not what the function returns: somebody has replaced it. Nobody knows what it has done.
+    OtherAnswer,
     /// The server ended the statement, most probably for its length (`statement_timeout` or `transaction_timeout` of the role, or
     /// of the database). It changed nothing.
     TooSlow,
@@ -98,7 +100,7 @@ impl Fault {
             | Self::Collided
             | Self::Exhausted => true,
             // Of a lost statement another session is needed first.
-            Self::StatementLost | Self::Denied | Self::Refused => false,
+            Self::StatementLost | Self::OtherAnswer | Self::Denied | Self::Refused => false,
         }
     }
 
@@ -133,6 +135,11 @@ impl QueryFailure {
 
     pub(super) fn no_answer() -> Self {
         Self::because(Fault::NoAnswer, "no answer in time")
+    }
+
+    pub(super) fn other_answer() -> Self {
+        let text = "the function's answer is not what it is to return";
+        Self::because(Fault::OtherAnswer, text)
     }
 
     /// A row was held until the deadline.
@@ -177,7 +184,7 @@ impl From<QueryFailure> for Error {
         static OTHERS: Repeats = Repeats::new(module_path!());
         let (lines, what, message) = match fault {
             Fault::Denied => return Self::Forbidden(Denial::Refused(text)),
-            Fault::Refused => return Self::Internal(text.into()),
+            Fault::OtherAnswer | Fault::Refused => return Self::Internal(text.into()),
             Fault::SearchGivenUp => {
                 SEARCHES.warn(&text);
                 return Self::SearchTimeout;
@@ -364,6 +371,9 @@ mod tests {
             assert!(matches!(error, Error::Unavailable { .. }), "{fault:?}");
         }
         assert!(!StatementLost.may_pass() && !Refused.may_pass());
+        assert!(!OtherAnswer.may_pass() && !QueryFailure::other_answer().is_too_slow());
+        let other = Error::from(QueryFailure::other_answer());
+        assert!(matches!(other, Error::Internal(_)));
         let lost = Error::from(QueryFailure::because(StatementLost, "why"));
         assert!(matches!(lost, Error::Unavailable { .. }));
         let refused = Error::from(QueryFailure::because(Refused, "why"));

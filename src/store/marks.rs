@@ -5,11 +5,13 @@
 //! are the next transaction, without a timer ([`line`]). Whoever is alone waits for nobody and takes the function for one.
 //!
 //! That function also gets what the others are not to wait for, or to fail by: marks of very many or very long messages, of
-//! rows that somebody holds, and what is refused.
+//! rows that somebody holds, of those whose marks have taken long ([`slow_readers`]), and what is refused.
 
 mod line;
+mod slow_readers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use postgres_types::Type;
 use tokio::sync::OwnedSemaphorePermit;
@@ -17,10 +19,11 @@ use tokio::sync::oneshot::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
 
-pub(super) use line::Line as Marks;
+pub(super) use line::MarksLine;
 pub use line::{Marked, MarksFigures};
+pub(super) use slow_readers::{SlowReaders, Stopwatch};
 
-use line::{Answer, Gathering, Mark, Place, Waiter, Waiting};
+use line::{Answer, Gathering, InLine, Mark, Place, Waiter};
 
 use super::conversations::reader_verdict;
 use super::failure::{Fault, QueryFailure};
@@ -63,24 +66,28 @@ impl Store {
         } = &*self.shared;
         let head = timeout_at(deadline, held_rows.head(reader, gone.as_mut())).await;
         let head = head.map_err(|_| no_turn(*timeout))??;
+        if let Some(_apart) = marks.slow_readers.apart(reader) {
+            let _counts = marks.beside_others();
+            return self.mark_alone(mark, head, deadline, gone).await;
+        }
         if held_rows.is_waited_for(conversation.0) {
             return self.mark_alone(mark, head, deadline, gone).await;
         }
-        let waiting = match marks.admit(mark, &head, deadline)? {
+        let in_line = match marks.admit(mark, &head, deadline)? {
             Place::First(lead) => {
                 let alone = self.mark_alone(mark, head, deadline, gone);
                 return lead.before_others(alone).await;
             }
-            Place::InLine(waiting, gathering) => {
+            Place::InLine(in_line, gathering) => {
                 if let Some(gathering) = gathering {
                     // For all who wait, and as long as anybody does: it is nobody's turn.
                     tokio::spawn(self.in_no_turn().gather_marks(gathering));
                 }
-                waiting
+                in_line
             }
         };
         match self
-            .answer_in_line(waiting, deadline, gone.as_mut())
+            .answer_in_line(in_line, deadline, gone.as_mut())
             .await?
         {
             Answer::Made(result) => result,
@@ -93,7 +100,7 @@ impl Store {
     /// own: otherwise, in an overload, nobody would be answered.
     async fn answer_in_line(
         &self,
-        mut waiting: Waiting,
+        mut in_line: InLine,
         deadline: Instant,
         gone: Gone<'_>,
     ) -> Result<Answer, Error> {
@@ -104,10 +111,10 @@ impl Store {
         };
         tokio::select! {
             biased;
-            answer = timeout_at(deadline, &mut waiting.answer) => match answer {
+            answer = timeout_at(deadline, &mut in_line.answer) => match answer {
                 Ok(answer) => answered(answer),
-                Err(_) if marks.leave(waiting.id) => Err(no_turn(*timeout)),
-                Err(_) => answered(waiting.answer.await),
+                Err(_) if marks.leave(in_line.id) => Err(no_turn(*timeout)),
+                Err(_) => answered(in_line.answer.await),
             },
             () = gone => Err(CallerGone.into()),
         }
@@ -141,11 +148,16 @@ impl Store {
                 ..self.select_telling("*", "chat_mark_read($1, $2, $3, $4)", &params)
             };
             let attempts = self.shared.held_rows.attempts(reader, conversation.0);
-            let attempts = attempts.starting_at(head.take());
+            let attempts = attempts
+                .starting_at(head.take())
+                .measured_by(&self.shared.marks.slow_readers);
             let rows = self.change_in(attempts, statement, gone.as_mut()).await?;
             let status: String = single(&rows, 0)?;
             reader_verdict(&status, conversation, reader)?;
             marked_count += single::<i64>(&rows, 1)?;
+            if marked_count > 0 {
+                self.shared.marks.slow_readers.clear(reader);
+            }
             match single::<Option<i64>>(&rows, 3)? {
                 // The last of these transactions may have ended later than the whole of it was to.
                 Some(_) if Instant::now() >= deadline => {
@@ -190,14 +202,9 @@ impl Store {
             if part.is_empty() {
                 continue;
             }
+            let began = Instant::now();
             match self.mark_together(&part, &turn, deadline).await {
-                Ok(outcomes) => {
-                    self.shared.marks.went_well(part.len());
-                    for (waiter, outcome) in part.into_iter().zip(&outcomes) {
-                        let answer = answer(waiter.mark, outcome);
-                        waiter.answer(answer);
-                    }
-                }
+                Ok(outcomes) => self.answer_all(part, &outcomes, began.elapsed()),
                 Err(failure) => {
                     log::debug!("{} marks: {}", part.len(), failure.text);
                     if failure.is_too_slow() {
@@ -206,6 +213,21 @@ impl Store {
                     parts.extend(to_be_tried(part, failure.fault));
                 }
             }
+        }
+    }
+
+    /// What they marked together took so long.
+    fn answer_all(&self, part: Vec<Waiter>, outcomes: &[Outcome], took: Duration) {
+        let marks = &self.shared.marks;
+        marks.went_well(part.len());
+        let readers = part.iter().map(|waiter| waiter.mark.reader);
+        let was_slow = marks.slow_readers.took(readers, took);
+        for (waiter, outcome) in part.into_iter().zip(outcomes) {
+            if !was_slow && outcome.marked.marked_count > 0 {
+                marks.slow_readers.clear(waiter.mark.reader);
+            }
+            let answer = answer_for(waiter.mark, outcome);
+            waiter.answer(answer);
         }
     }
 
@@ -235,16 +257,16 @@ impl Store {
             )
         };
         let rows = store.change_on(&self.shared.pool, &statement).await?;
-        let outcomes: Result<Vec<_>, _> = rows.iter().map(outcome).collect();
+        let outcomes: Result<Vec<_>, _> = rows.iter().map(outcome_of).collect();
         match outcomes {
             Ok(outcomes) if outcomes.len() == part.len() => Ok(outcomes),
             // By a function that somebody has replaced. What was marked is found so when each is made alone.
-            _ => Err(QueryFailure::no_answer()),
+            _ => Err(QueryFailure::other_answer()),
         }
     }
 }
 
-fn outcome(row: &Row) -> Result<Outcome, Error> {
+fn outcome_of(row: &Row) -> Result<Outcome, Error> {
     Ok(Outcome {
         status: column_of(row, 0)?,
         marked: Marked {
@@ -254,7 +276,7 @@ fn outcome(row: &Row) -> Result<Outcome, Error> {
     })
 }
 
-fn answer(mark: Mark, outcome: &Outcome) -> Answer {
+fn answer_for(mark: Mark, outcome: &Outcome) -> Answer {
     match outcome.status.as_str() {
         "alone" => Answer::Alone,
         status => {
@@ -277,7 +299,8 @@ fn to_be_tried(mut failed: Vec<Waiter>, fault: Fault) -> Vec<Vec<Waiter>> {
     parts
 }
 
-/// Whether one of several marks may be why they failed. Of what is said of the connection or the time, each half would only take as long.
+/// Whether one of several marks may be why they failed. Of what is said of the connection, the time or the function, each
+/// half would only fail, too.
 fn may_be_by_one(fault: Fault) -> bool {
     match fault {
         Fault::Held | Fault::Collided | Fault::Exhausted | Fault::Denied | Fault::Refused => true,
@@ -285,6 +308,7 @@ fn may_be_by_one(fault: Fault) -> bool {
         | Fault::ConnectionLost
         | Fault::StatementLost
         | Fault::NoAnswer
+        | Fault::OtherAnswer
         | Fault::TooSlow
         | Fault::SearchGivenUp => false,
     }

@@ -214,7 +214,7 @@ impl Store {
             }
             Fault::Denied => SendFailure::Denied(refusal(error)),
             Fault::Refused if is_suspect(error) => SendFailure::Suspect(text),
-            Fault::Refused => SendFailure::Refused(text),
+            Fault::OtherAnswer | Fault::Refused => SendFailure::Refused(text),
         }
     }
 

@@ -137,7 +137,7 @@ impl Store {
             if Instant::now() >= deadline {
                 return Err(attempts.given_up(*timeout));
             }
-            let store = self.in_turn(permit);
+            let store = self.in_turn((permit, attempts.stopwatch()));
             // A change that has waited for nearly as long as it may is given time to be answered: otherwise none of those behind it would be.
             statement.deadline = deadline.max(self.deadline_of_turn());
             let lease = tokio::select! {

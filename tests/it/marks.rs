@@ -2,6 +2,7 @@
 
 mod drawn;
 mod refused;
+mod slow;
 mod together;
 mod waiting;
 
@@ -91,6 +92,17 @@ impl Crowd {
 
     async fn until_waiting(&self, count: usize) {
         until_metric(&self.replica, "pgchat_marks_waiting", count as f64).await;
+    }
+
+    /// Marks that wait for others, and turns that are waited for.
+    async fn until_in_line(&self, count: usize) {
+        let api = self.replica.api();
+        eventually("they are in line", || async {
+            let marks = api.metric("pgchat_marks_waiting").await;
+            let turns = api.metric("pgchat_turns_waiting{kind=\"changes\"}").await;
+            (marks + turns >= count as f64).then_some(())
+        })
+        .await;
     }
 
     /// David's mark is made, and with it the others can be.

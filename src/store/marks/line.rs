@@ -9,20 +9,21 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::slow_readers::SlowReaders;
 use crate::error::Error;
 use crate::fair_semaphore::Head;
 use crate::model::{ConversationId, Seq, UserId};
 use crate::sync::{acquire_owned, lock};
 
 /// Marks of one transaction. Of 100 messages each at most (`chat_mark_read_many`), so these are no more than a mark alone has at a time.
-const GROUP: usize = 100;
+pub(super) const GROUP: usize = 100;
 
 /// Those who wait for the next transactions; beyond it they are refused.
 const MAX_WAITING: usize = 100 * GROUP;
 
 /// How long marks wait for those before them. Most commits take less; where one does not, as with a slow trigger, the next are made beside it,
 /// as far as changes have connections.
-const PATIENCE: Duration = Duration::from_millis(50);
+pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What marking as read did.
 #[derive(Clone, Copy, Debug)]
@@ -85,8 +86,8 @@ impl Waiter {
     }
 }
 
-/// The other end.
-pub struct Waiting {
+/// Whoever waits for that answer.
+pub struct InLine {
     pub id: u64,
     pub answer: oneshot::Receiver<Answer>,
 }
@@ -96,15 +97,18 @@ pub enum Place {
     /// No other is being made, and none waits.
     First(Lead),
     /// With a task that is to make groups, where there was none.
-    InLine(Waiting, Option<Gathering>),
+    InLine(InLine, Option<Gathering>),
 }
 
-pub struct Line {
+/// The line of read marks.
+pub struct MarksLine {
     /// Those whose marks are being made hold it, for [`PATIENCE`] at most, and the next wait for it.
     lead: Arc<Semaphore>,
     state: Mutex<State>,
     batches: AtomicU64,
     batched: AtomicU64,
+    /// Who does not stand in it, since others would wait long for them.
+    pub slow_readers: Arc<SlowReaders>,
 }
 
 struct State {
@@ -118,7 +122,7 @@ struct State {
     most: usize,
 }
 
-impl Line {
+impl MarksLine {
     pub fn new() -> Self {
         Self {
             lead: Arc::new(Semaphore::new(1)),
@@ -131,6 +135,7 @@ impl Line {
             }),
             batches: AtomicU64::new(0),
             batched: AtomicU64::new(0),
+            slow_readers: Arc::new(SlowReaders::new()),
         }
     }
 
@@ -158,7 +163,7 @@ impl Line {
         let mut state = self.state();
         let is_alone = !state.is_gathering && state.under_way == 0;
         if is_alone && let Ok(permit) = Arc::clone(&self.lead).try_acquire_owned() {
-            return Ok(Place::First(self.lead_by(&mut state, permit)));
+            return Ok(Place::First(self.lead_by(&mut state, Some(permit))));
         }
         if state.waiting.len() >= MAX_WAITING {
             state.waiting.retain(Waiter::is_there);
@@ -181,7 +186,7 @@ impl Line {
             has_ended: false,
         });
         state.is_gathering = true;
-        Ok(Place::InLine(Waiting { id, answer }, gathering))
+        Ok(Place::InLine(InLine { id, answer }, gathering))
     }
 
     /// Whether it still waited, and does no more.
@@ -192,8 +197,12 @@ impl Line {
         place.is_ok_and(|place| state.waiting.remove(place).is_some())
     }
 
-    /// So many marks took too long: the next transactions have fewer, and a single one is in nobody's way.
+    /// So many marks took too long: the next transactions have fewer, and a single one is in nobody's way. Of how many may be in one, a single
+    /// one says nothing.
     pub fn was_too_slow(&self, size: usize) {
+        if size < 2 {
+            return;
+        }
         let mut state = self.state();
         state.most = state.most.min(size / 2).max(1);
     }
@@ -206,10 +215,15 @@ impl Line {
         }
     }
 
-    fn lead_by(self: &Arc<Self>, state: &mut State, permit: OwnedSemaphorePermit) -> Lead {
+    /// For a mark that is made alone though others may be under way: nobody waits for it, and those who come meanwhile are made together.
+    pub fn beside_others(self: &Arc<Self>) -> Lead {
+        self.lead_by(&mut self.state(), None)
+    }
+
+    fn lead_by(self: &Arc<Self>, state: &mut State, permit: Option<OwnedSemaphorePermit>) -> Lead {
         state.under_way += 1;
         Lead {
-            permit: Some(permit),
+            permit,
             line: Arc::clone(self),
         }
     }
@@ -222,7 +236,7 @@ impl Line {
 
 /// The part of the task that makes groups. Should it end before, another one may take its place.
 pub struct Gathering {
-    line: Arc<Line>,
+    line: Arc<MarksLine>,
     has_ended: bool,
 }
 
@@ -244,7 +258,7 @@ impl Gathering {
             line.batches.fetch_add(1, Ordering::Relaxed);
             line.batched
                 .fetch_add(group.len() as u64, Ordering::Relaxed);
-            return Some((group, line.lead_by(&mut state, permit)));
+            return Some((group, line.lead_by(&mut state, Some(permit))));
         }
         // Under the same lock: who comes from now on sees that nobody gathers.
         state.is_gathering = false;
@@ -295,7 +309,7 @@ fn take_group(waiting: &mut VecDeque<Waiter>, most: usize) -> Vec<Waiter> {
 /// Of those whose marks are being made.
 pub struct Lead {
     permit: Option<OwnedSemaphorePermit>,
-    line: Arc<Line>,
+    line: Arc<MarksLine>,
 }
 
 impl Lead {

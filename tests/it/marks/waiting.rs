@@ -51,7 +51,8 @@ async fn marks_of_one_user_are_made_one_by_one_in_the_order_in_which_they_came()
     assert_eq!(told, [1, 2, 3]);
 }
 
-/// A mark that takes long has others wait for a quarter of `DB_TIMEOUT_SECONDS`, once.
+/// A mark that takes long has others wait for a quarter of `DB_TIMEOUT_SECONDS`, once: the next one of the same user is made alone (`slow`), if
+/// it took long by itself, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn marks_that_take_too_long_together_are_made_one_by_one() {
     let mut crowd = Crowd::of(9).await;

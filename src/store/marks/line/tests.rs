@@ -11,7 +11,7 @@ const DB_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// At the head of as many lines as there are marks: whose turn it is, is not asked here.
 struct Scene {
-    line: Arc<Line>,
+    line: Arc<MarksLine>,
     head: Head,
 }
 
@@ -20,7 +20,7 @@ impl Scene {
         let turns = FairSemaphore::new(1, 1);
         let head = turns.head(UserId(Uuid::nil())).now_or_never();
         Self {
-            line: Arc::new(Line::new()),
+            line: Arc::new(MarksLine::new()),
             head: head.expect("nobody else is there"),
         }
     }
@@ -42,7 +42,7 @@ impl Scene {
         }
     }
 
-    fn waits(&self, n: u128) -> (Waiting, Option<Gathering>) {
+    fn waits(&self, n: u128) -> (InLine, Option<Gathering>) {
         match self.admit(n, n).expect("room") {
             Place::First(_) => panic!("nobody else is there"),
             Place::InLine(waiting, gathering) => (waiting, gathering),
@@ -189,7 +189,7 @@ fn so_many_wait_and_one_more_is_refused_until_one_has_gone() {
 
 #[test]
 fn where_so_many_took_too_long_the_next_transactions_have_fewer_until_that_goes_well() {
-    let line = Line::new();
+    let line = MarksLine::new();
     let most = || line.state().most;
     line.was_too_slow(60);
     assert_eq!(most(), 30);
@@ -200,9 +200,25 @@ fn where_so_many_took_too_long_the_next_transactions_have_fewer_until_that_goes_
     assert_eq!(most(), 60);
     line.went_well(60);
     line.went_well(100);
+    line.was_too_slow(1);
     assert_eq!(most(), GROUP);
     for _ in 0..10 {
         line.was_too_slow(most());
     }
     assert_eq!(most(), 1);
+}
+
+#[test]
+fn whoever_is_made_beside_the_others_is_not_waited_for_and_has_them_made_together() {
+    let scene = Scene::set();
+    let beside = scene.line.beside_others();
+    let (_first, gathering) = scene.waits(1);
+    let (_second, _) = scene.waits(2);
+    let mut gathering = gathering.expect("somebody is to gather");
+    let (group, lead) = next_group(&mut gathering).expect("those who wait");
+    assert_eq!(group, [1, 2]);
+    drop(lead);
+    assert!(next_group(&mut gathering).is_none());
+    drop((beside, gathering));
+    drop(scene.first(3));
 }
