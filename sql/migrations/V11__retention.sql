@@ -336,6 +336,10 @@ begin
       if room > 0 then
         -- There was room for all that is in it.
         delete from conversations c where c.id = conversation;
+        if not found then
+          -- It would be looked at again, and again, for ever.
+          raise exception 'a trigger has kept conversation %', conversation using errcode = 'triggered_action_exception';
+        end if;
         delete from chat_purged p where p.conversation_id = conversation;
         conversations := conversations + 1;
         room := room - 1;

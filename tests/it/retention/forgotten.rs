@@ -212,3 +212,30 @@ async fn a_message_that_a_trigger_of_the_hosts_keeps_and_a_wrong_bound_are_told(
     let hers = format!("conversations where '{ALICE}' in (participant1_id, participant2_id)");
     assert_eq!(database.count(&hers).await, 2);
 }
+
+/// Also one with nothing left in it: to go on would be to come back to it for ever.
+#[tokio::test]
+async fn a_conversation_that_a_trigger_of_the_hosts_keeps_is_told() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    fill(&database, conversation, &[2, 1], true).await;
+    database
+        .execute(
+            "create function keep() returns trigger language plpgsql as 'begin return null; end';
+             create trigger keep before delete on conversations for each row execute function keep()",
+        )
+        .await;
+    let client = eraser(&database).await;
+    let end = "set statement_timeout = '10s'";
+    client.batch_execute(end).await.expect("set");
+    let first = forget(&client, ALICE, 2).await.expect("a step");
+    assert_eq!(first, (2, 0, 0, false));
+    for max in [1, 100] {
+        let fault = forget(&client, ALICE, max).await.expect_err("refused");
+        assert_eq!(
+            fault.code().map(|code| code.code()),
+            Some("09000"),
+            "{fault:?}"
+        );
+    }
+}
