@@ -148,6 +148,66 @@ async fn what_is_stored_edited_and_deleted_is_in_the_outbox_and_read_marks_are_n
     );
 }
 
+/// A session keeps its plan of the trigger. That for one row, used for thousands, would look through all of them for each.
+#[tokio::test]
+async fn a_session_that_has_marked_one_message_marks_thousands() {
+    let outbox = Outbox::set().await;
+    let database = &outbox.scene.database;
+    let conversation = outbox.conversation;
+    let insert = format!(
+        "insert into messages (conversation_id, sender_id, content) select '{conversation}', '{ALICE}', n from generate_series(1, 20000) n"
+    );
+    database.execute(&insert).await;
+    let session = database.sql().await;
+    let one = format!(
+        "update messages set is_read = true where conversation_id = '{conversation}' and seq = 1"
+    );
+    // A minute, where they are joined in the wrong way.
+    let all = "update messages set is_read = true where not is_read";
+    for sql in [&*one, "set statement_timeout = '15s'", all] {
+        session.batch_execute(sql).await.expect("marked");
+    }
+    assert_eq!(database.count("messages where not is_read").await, 0);
+}
+
+/// The functions have the rights of their owner, and the enum of pgchat's has no operator of its own: one that is made for it would be preferred.
+#[tokio::test]
+async fn an_operator_in_the_schema_of_the_outbox_is_not_run() {
+    let outbox = Outbox::set().await;
+    outbox.send("first").await;
+    let database = &outbox.scene.database;
+    database
+        .execute(
+            "create function host.trap(a chat.chat_message_type, b chat.chat_message_type) returns boolean language plpgsql
+               as $$ begin raise exception 'run by %', current_user; end $$;
+             create operator host.= (leftarg = chat.chat_message_type, rightarg = chat.chat_message_type, function = host.trap);
+             update messages set is_read = true;
+             update messages set message_type = 'image'",
+        )
+        .await;
+    let rows = [("stored".to_owned(), 1), ("edited".to_owned(), 1)];
+    assert_eq!(outbox.rows().await, rows);
+}
+
+/// As sql/README.md says: the triggers of the inner statement run first.
+#[tokio::test]
+async fn what_a_trigger_of_the_hosts_writes_comes_ahead_of_what_fired_it() {
+    let outbox = Outbox::set().await;
+    let answer = format!(
+        "create function host.answer() returns trigger language plpgsql security definer set search_path = chat, pg_temp as $$
+         begin
+           insert into messages (conversation_id, sender_id, content) values (new.conversation_id, '{BORIS}', 'answer');
+           return null;
+         end $$;
+         create trigger answer after insert on chat.messages
+           for each row when (new.content = 'question') execute function host.answer()"
+    );
+    outbox.scene.database.execute(&answer).await;
+    outbox.send("question").await;
+    let rows = [("stored".to_owned(), 2), ("stored".to_owned(), 1)];
+    assert_eq!(outbox.rows().await, rows);
+}
+
 #[tokio::test]
 #[ignore = "needs npm: scripts/test-sql-examples.sh runs it"]
 async fn what_commits_late_is_handed_on_like_what_overtook_it() {
