@@ -1,7 +1,8 @@
 //! The outbox of outbox.sql: what pgchat and other programs store, edit and delete is in it, and outbox.mjs hands it on.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -25,6 +26,22 @@ const HANGS: &str = "const print = console.log;
       print(text);
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
     };";
+
+/// Each that is handed on takes 11 s, by the program's own clock. With the third it never gets done.
+const SLOW: &str = "const print = console.log;
+    const now = Date.now;
+    let handedOn = 0;
+    Date.now = () => now() + handedOn * 11_000;
+    console.log = (text) => {
+      print(text);
+      handedOn += 1;
+      if (handedOn === 3) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+    };";
+
+/// The first that is handed on is not done before the second one is, whatever the signal says. Stands in handOn.
+const HELD: &str = "console.log(JSON.stringify({ event, message }));
+  globalThis.handedOn = (globalThis.handedOn ?? 0) + 1;
+  while (globalThis.handedOn === 1) await sleep(10);";
 
 struct Outbox {
     scene: Apart,
@@ -58,13 +75,33 @@ impl Outbox {
     }
 
     fn consume(&self, before: &str) -> Consumer {
+        self.run(&example("outbox.mjs"), before)
+    }
+
+    /// With another `handOn`.
+    fn consume_by(&self, hand_on: &str) -> Consumer {
+        let dir = fresh_dir("outbox_by");
+        let program = fs::read_to_string(example("outbox.mjs")).expect("a program");
+        let as_it_is = "console.log(JSON.stringify({ event, message }));";
+        assert_eq!(program.matches(as_it_is).count(), 1);
+        let file = dir.join("outbox.mjs");
+        fs::write(&file, program.replace(as_it_is, hand_on)).expect("written");
+        symlink(example("node_modules"), dir.join("node_modules")).expect("a link");
+        // It may take as long as it likes: only the loss of its connection ends it.
+        self.run(
+            &file,
+            "AbortSignal.timeout = () => new AbortController().signal;",
+        )
+    }
+
+    fn run(&self, program: &Path, before: &str) -> Consumer {
         let dir = fresh_dir("outbox");
         let printed = dir.join("stdout");
         let script = dir.join("before.mjs");
         fs::write(&script, before).expect("written");
         let mut command = Command::new("node");
         command
-            .arg(example("outbox.mjs"))
+            .arg(program)
             .env("DATABASE_URL", self.scene.database.url(&self.scene.role))
             .env("NODE_OPTIONS", format!("--import={}", script.display()))
             .stdin(Stdio::null())
@@ -281,4 +318,42 @@ async fn another_takes_the_place_of_a_program_that_dies_and_not_before() {
     outbox.until_empty().await;
     let events = ["one", "two", "three"].map(|content| ("stored", content.into()));
     assert_eq!(other.handed_on(), expected(&events));
+}
+
+/// The server would end its session, nothing would be deleted, and the same rows would come again.
+#[tokio::test]
+#[ignore = "needs npm: scripts/test-sql-examples.sh runs it"]
+async fn what_a_slow_receiver_has_taken_is_done_with_before_the_rest_is_handed_on() {
+    let outbox = Outbox::set().await;
+    for content in ["one", "two", "three"] {
+        outbox.send(content).await;
+    }
+    let consumer = outbox.consume(SLOW);
+    eventually("the third is handed on", || async {
+        (consumer.lines().len() == 3).then_some(())
+    })
+    .await;
+    assert_eq!(outbox.rows().await, [("stored".to_owned(), 3)]);
+}
+
+/// Another one has its place from then on.
+#[tokio::test]
+#[ignore = "needs npm: scripts/test-sql-examples.sh runs it"]
+async fn a_program_that_has_lost_its_connection_hands_on_nothing_of_what_it_had() {
+    let outbox = Outbox::set().await;
+    outbox.send("one").await;
+    outbox.send("two").await;
+    let consumer = outbox.consume_by(HELD);
+    eventually("it has begun", || async {
+        (consumer.lines().len() == 1).then_some(())
+    })
+    .await;
+    let end = format!(
+        "select pg_terminate_backend(pid) from pg_stat_activity where usename = '{}'",
+        outbox.scene.role
+    );
+    outbox.scene.database.execute(&end).await;
+    outbox.until_empty().await;
+    let events = ["one", "one", "two"].map(|content| ("stored", content.into()));
+    assert_eq!(consumer.handed_on(), expected(&events));
 }
