@@ -103,7 +103,8 @@ begin
       using errcode = 'invalid_parameter_value';
   end if;
 
-  if not is_id_named and exists (select from chat_users_columns(host, array[linked::text])) then
+  -- Of a table that may not be read at all, that is told below.
+  if not is_id_named and has_any_column_privilege(host, 'select') and exists (select from chat_users_columns(host, array[linked::text])) then
     mapping := mapping || jsonb_build_object('id', linked);
   end if;
 
