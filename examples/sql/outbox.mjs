@@ -10,8 +10,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 
-/** Rows that are taken at once. The transaction is open until all of them are handed on: not for long. */
+/** Rows that are taken at once. The transaction is open until they are handed on, or until this time has passed: not for long. */
 const BATCH = 100;
+const BATCH_MS = 20_000;
+const HAND_ON_TIMEOUT_MS = 10_000;
 
 /** Between two looks into an empty outbox, or after a failure. */
 const PAUSE_MS = 1_000;
@@ -19,13 +21,28 @@ const PAUSE_MS = 1_000;
 /** Errors of statements that no new connection mends: a table or a column that is missing, a right. */
 const FATAL = ['42P01', '42703', '42501'];
 
-/** What this program is for. `message` is as it stands now, which may be later than the event; deleted outright it has no content. If it throws, it is tried again, and what is behind it waits. */
-async function handOn(event, message) {
+/** What this program is for. `message` is as it stands now, which may be later than the event; deleted outright it has no content. If it throws, it is tried again, and what is behind it waits. `signal`: it has taken too long, or another program may have taken this one's place. Give it to fetch(), for example: what does not heed it may arrive behind what is newer. */
+async function handOn(event, message, signal) {
   console.log(JSON.stringify({ event, message }));
 }
 
-/** Hands on what it finds, and answers how many rows that were. */
-async function batch(client) {
+/** Fails when it takes too long, or when the connection is lost: what does not heed the signal holds nobody up. */
+async function inTime(lost, work) {
+  lost.throwIfAborted();
+  const ending = new AbortController();
+  const end = ({ target }) => ending.abort(target.reason);
+  for (const cause of [lost, AbortSignal.timeout(HAND_ON_TIMEOUT_MS)]) cause.addEventListener('abort', end);
+  const ended = new Promise((_, reject) => ending.signal.addEventListener('abort', () => reject(ending.signal.reason)));
+  try {
+    await Promise.race([work(ending.signal), ended]);
+  } finally {
+    lost.removeEventListener('abort', end);
+  }
+}
+
+/** Hands on what it finds, and answers how many rows that were. `lost`: the connection is, and with it the right to hand on. */
+async function batch(client, lost) {
+  const end = Date.now() + BATCH_MS;
   await client.query('begin isolation level read committed');
   // If its machine dies the server may not notice for hours.
   await client.query(`set local idle_in_transaction_session_timeout = '60s'`);
@@ -43,9 +60,11 @@ async function batch(client) {
   const done = [];
   let failure;
   for (const { place, event, isThere, message } of rows) {
+    // What is done is done with first; the rest comes in the next batch.
+    if (stopping || Date.now() >= end) break;
     try {
       // Of one that is gone meanwhile the deletion follows.
-      if (isThere || event === 'deleted') await handOn(event, message);
+      if (isThere || event === 'deleted') await inTime(lost, (signal) => handOn(event, message, signal));
       done.push(place);
     } catch (error) {
       failure = error;
@@ -64,10 +83,11 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => (stopping =
 /** One connection's life. */
 async function session() {
   const client = new pg.Client({ connectionString: process.env.DATABASE_URL, keepAlive: true });
-  client.on('error', () => {}); // the next statement fails
+  const lost = new AbortController();
+  for (const event of ['error', 'end']) client.on(event, () => lost.abort(new Error('the connection to the database is lost')));
   try {
     await client.connect();
-    while (!stopping) if ((await batch(client)) < BATCH) await sleep(PAUSE_MS);
+    while (!stopping) if ((await batch(client, lost.signal)) < BATCH) await sleep(PAUSE_MS);
   } finally {
     await client.end().catch(() => {}); // what was not committed is in the outbox again
   }

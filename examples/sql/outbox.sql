@@ -2,7 +2,7 @@
 --   psql -f outbox.sql "$DATABASE_URL"
 -- as the owner of pgchat's tables, who needs "create" on the outbox's schema, too. Variables, each set by "-v name=value":
 --   chat   DB_SCHEMA: public
---   host   where the outbox is to be: public
+--   host   where the outbox is to be: public. Nobody who is not to be trusted may create anything there: revoke create on schema public from public
 \set ON_ERROR_STOP on
 \if :{?chat}
 \else
@@ -37,15 +37,17 @@ begin
   return null;
 end $$;
 
--- Not of read marks, of which one statement may make thousands: compare is_read as well if you need them.
-create function :"host".outbox_changed() returns trigger language plpgsql security definer set search_path = :"host", pg_temp as $$
+-- Not of read marks, of which one statement may make thousands: compare is_read as well if you need them. The rows before and after are joined by hash, also when the
+-- plan was made for one row. Compared as text: for what has a type of its own, PostgreSQL would take an "=" that somebody has made in this schema.
+create function :"host".outbox_changed() returns trigger language plpgsql security definer set search_path = :"host", pg_temp
+set enable_nestloop = off set enable_hashjoin = on as $$
 begin
   insert into message_outbox (event, message_id, conversation_id, sender_id, seq)
   select case when a.deleted_at is not null and b.deleted_at is null then 'deleted' else 'edited' end,
          a.id, a.conversation_id, a.sender_id, a.seq
     from after a
     join before b on b.id = a.id
-   where (a.content, a.message_type, a.deleted_at) is distinct from (b.content, b.message_type, b.deleted_at)
+   where (a.content::text, a.message_type::text, a.deleted_at) is distinct from (b.content::text, b.message_type::text, b.deleted_at)
    order by a.conversation_id, a.seq;
   return null;
 end $$;

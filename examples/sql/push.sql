@@ -2,7 +2,7 @@
 --   psql -f push.sql "$DATABASE_URL"
 -- as the owner of pgchat's tables, who needs "create" on the queue's schema, too. Variables, each set by "-v name=value":
 --   chat   DB_SCHEMA: public
---   host   where the queue is to be: public
+--   host   where the queue is to be: public. Nobody who is not to be trusted may create anything there: revoke create on schema public from public
 \set ON_ERROR_STOP on
 \if :{?chat}
 \else

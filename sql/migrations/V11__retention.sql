@@ -268,8 +268,9 @@ $do$;
 -- the two stay in chat_conversation_tombstones. No event tells of the single messages: with a conversation they go unmentioned, and where
 -- some are left for the next step, clients that come back and have not seen them all load anew (chat_purged).
 --
--- Locks: each of these conversations, for update, until the transaction ends: who sends there waits, and is then refused. It waits for
--- whoever holds one of them or of their messages.
+-- Locks: each of these conversations, for update, until the transaction ends: who sends there waits, and is then refused. For whoever holds
+-- one of them or of their messages it waits half a second, and then fails (55P03): senders wait for what it has locked. That is shorter than
+-- deadlock_timeout (1 s): who holds a message and wants its conversation would be the victim, or this one, as it happens.
 create function chat_forget_user(user_id uuid, max_messages integer default 10000)
 returns table (messages bigint, conversations bigint, tombstones bigint, is_done boolean)
 language plpgsql
@@ -278,6 +279,7 @@ set search_path from current
 set jit = off
 -- Index scans, also when the plan was made while the tables were small.
 set enable_seqscan = off
+set lock_timeout = '500ms'
 as $$
 #variable_conflict use_variable
 declare
@@ -285,6 +287,9 @@ declare
   room bigint := max_messages;
   ids uuid[];
   top_xid xid8;
+  old_ids uuid[];
+  old_xid xid8;
+  was_online boolean;
   deleted bigint;
   was_set constant text := coalesce(current_setting('pgchat.purge_depth', true), '');
 begin
@@ -327,8 +332,14 @@ begin
       messages := messages + deleted;
       room := room - deleted;
 
-      delete from chat_tombstones t
-       where t.message_id = any (array(select o.message_id from chat_tombstones o where o.conversation_id = conversation limit room));
+      select array_agg(o.message_id), (array_agg(o.xid order by o.xid desc nulls last))[1]
+        into old_ids, old_xid
+        from (select t.message_id, chat_own_xid(t.change_xid) as xid
+                from chat_tombstones t
+               where t.conversation_id = conversation
+               limit room
+                 for update) o;
+      delete from chat_tombstones t where t.message_id = any (old_ids);
       get diagnostics deleted = row_count;
       tombstones := tombstones + deleted;
       room := room - deleted;
@@ -336,6 +347,10 @@ begin
       if room > 0 then
         -- There was room for all that is in it.
         delete from conversations c where c.id = conversation;
+        if not found then
+          -- It would be looked at again, and again, for ever.
+          raise exception 'a trigger has kept conversation %', conversation using errcode = 'triggered_action_exception';
+        end if;
         delete from chat_purged p where p.conversation_id = conversation;
         conversations := conversations + 1;
         room := room - 1;
@@ -344,7 +359,7 @@ begin
            set last_message_id = null
          where c.id = conversation and not exists (select from messages m where m.conversation_id = c.id);
         insert into chat_purged as p (conversation_id, change_xid)
-        values (conversation, top_xid)
+        values (conversation, greatest(top_xid, old_xid))
             on conflict (conversation_id) do update
            set change_xid = greatest(chat_own_xid(p.change_xid), excluded.change_xid), purged_at = now();
       end if;
@@ -361,13 +376,19 @@ begin
   delete from chat_tombstones t
    where t.message_id = any (array(
            select o.message_id
-             from chat_conversation_tombstones g
+             -- An id may have been that of several conversations, of other pairs.
+             from (select distinct t.conversation_id
+                     from chat_conversation_tombstones t
+                    where t.participant1_id = user_id or t.participant2_id = user_id) g
              join chat_tombstones o on o.conversation_id = g.conversation_id
-            where g.participant1_id = user_id or g.participant2_id = user_id
             limit room));
   get diagnostics deleted = row_count;
   tombstones := tombstones + deleted;
-  delete from chat_attendance a where a.user_id = user_id;
+  delete from chat_attendance a where a.user_id = user_id returning a.rolls <> '{}' into was_online;
+  if was_online then
+    -- No replica will: whoever leaves has no row any more.
+    perform chat_publish_items('presence', '00000000-0000-0000-0000-000000000000', array[chat_json_uuid(user_id)]);
+  end if;
   delete from chat_tickets k where k.user_id = user_id;
   is_done := deleted < room;
   return next;

@@ -14,6 +14,8 @@ create table chat_users_link (
   -- with its schema
   users_table text not null,
   mapping jsonb not null,
+  -- which column was found, or named, for the id
+  id_column name not null,
   -- whether chat_refer_to_users() has succeeded
   was_referred boolean not null default false
 );
@@ -70,8 +72,10 @@ $$;
 -- The body of chat_users(), the statements that mend the foreign keys, and notes and warnings for the log. `mapping` is
 -- USERS_COLUMNS as JSON, such as {"firstName": "given_name"}; what it does not name is detected, and "" stands for no column
 -- at all. Of a column that would be taken and may not be read, a warning tells; one that says who may chat (isActive, deletedAt) is
--- an error, since without it whoever the host has deactivated or deleted would chat on.
-create function chat_users_plan(host regclass, mapping jsonb, out query text, out keys text[], out notes text[], out warnings text[])
+-- an error, since without it whoever the host has deactivated or deleted would chat on. `linked`: the id's column so far, which is kept while it
+-- is there: with another one everybody would be somebody else, or nobody.
+create function chat_users_plan(host regclass, mapping jsonb, linked name default null,
+                                out query text, out keys text[], out notes text[], out warnings text[], out id_column name)
 language plpgsql stable
 as $function$
 declare
@@ -80,7 +84,7 @@ declare
   col name;
   coltype regtype;
   hidden name;
-  id_column name;
+  is_id_named constant boolean := mapping ? 'id';
   active text := 'true';
   expressions text[] := '{}';
   missing text[];
@@ -97,6 +101,11 @@ begin
   if unknown is not null then
     raise exception 'USERS_COLUMNS names %, allowed are id, firstName, lastName, avatarUrl, role, isActive, deletedAt', unknown
       using errcode = 'invalid_parameter_value';
+  end if;
+
+  -- Of a table that may not be read at all, that is told below.
+  if not is_id_named and has_any_column_privilege(host, 'select') and exists (select from chat_users_columns(host, array[linked::text])) then
+    mapping := mapping || jsonb_build_object('id', linked);
   end if;
 
   for field in
@@ -162,15 +171,17 @@ begin
           exit;
         end if;
       end loop;
-      if field.name = 'id' and col is not null then
-        notes := notes || array(
-          select format('the id of users table %s is column %s, not %s, which %s; USERS_COLUMNS=id=... names another', host, col, c.attname,
-                        case when c.base = 'uuid'::regtype then 'has no unique index' else format('is %s', c.base) end)
-            from chat_users_columns(host, field.candidates) c
-           where c.place < candidate.place and has_column_privilege(host, c.attname::text, 'select')
-           order by c.place
-           limit 1);
-      end if;
+    end if;
+    if field.name = 'id' and col is not null and not is_id_named then
+      notes := notes || array(
+        select format('the id of users table %s is column %s, not %s, which %s; USERS_COLUMNS=id=... names another', host, col, c.attname,
+                      case when c.base <> 'uuid'::regtype then format('is %s', c.base)
+                           when not c.is_unique then 'has no unique index'
+                           else 'is not the one that was linked' end)
+          from chat_users_columns(host, field.candidates) c
+         where c.place < array_position(field.candidates, col::text) and has_column_privilege(host, c.attname::text, 'select')
+         order by (c.base = 'uuid'::regtype and c.is_unique) desc, c.place
+         limit 1);
     end if;
 
     if field.name = 'id' then
@@ -190,7 +201,11 @@ begin
       elsif coltype <> 'uuid'::regtype then
         raise exception 'column % of users table % is %, and must be uuid', col, host, coltype
           using errcode = 'datatype_mismatch',
-                hint = 'USERS_COLUMNS=id=... names another column; if there is none, add a uuid column beside it: docs/your-database.md#integer-ids';
+                hint = case when exists (select from chat_users_columns(host, array[hidden::text]) c where c.base = 'uuid'::regtype)
+                            then format('column %I is one that %I may not read: run sql/roles.sql again, or grant select (%I), references (%I) on %s to %I',
+                                        hidden, current_user, hidden, hidden, host, current_user)
+                            else 'USERS_COLUMNS=id=... names another column; if there is none, add a uuid column beside it: '
+                                 'docs/your-database.md#integer-ids' end;
       end if;
       id_column := col;
       -- The cast is for domains, and none otherwise.
@@ -295,6 +310,7 @@ declare
   host regclass := chat_users_table(users_table);
   qualified text;
   plan record;
+  linked name;
 begin
   select format('%I.%I', n.nspname, c.relname) into qualified
     from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = host;
@@ -306,7 +322,10 @@ begin
   -- Replicas that see the same change of the table write the same function, one after the other.
   perform pg_advisory_xact_lock(1885562997, 1);
 
-  plan := chat_users_plan(host, mapping);
+  select l.id_column into linked
+    from chat_users_link l
+   where to_regclass(l.users_table) = host and l.mapping = chat_link_users.mapping;
+  plan := chat_users_plan(host, mapping, linked);
   return query select n, false from unnest(plan.notes) n union all select w, true from unnest(plan.warnings) w;
   if (select prosrc from pg_proc where oid = format('%I.chat_users()', chat_schema())::regprocedure) <> plan.query then
     execute format('create or replace function chat_users() '
@@ -327,9 +346,9 @@ begin
           using detail = sqlerrm, hint = format('create policy chat on %s for select to %I using (true)', host, current_user);
     end;
   end if;
-  insert into chat_users_link as l (users_table, mapping) values (qualified, chat_link_users.mapping)
-      on conflict (one) do update set users_table = excluded.users_table, mapping = excluded.mapping
-   where (l.users_table, l.mapping) is distinct from (excluded.users_table, excluded.mapping);
+  insert into chat_users_link as l (users_table, mapping, id_column) values (qualified, chat_link_users.mapping, plan.id_column)
+      on conflict (one) do update set users_table = excluded.users_table, mapping = excluded.mapping, id_column = excluded.id_column
+   where (l.users_table, l.mapping, l.id_column) is distinct from (excluded.users_table, excluded.mapping, excluded.id_column);
 end
 $function$;
 
@@ -350,7 +369,7 @@ begin
   -- Whoever comes second finds nothing left to do.
   perform pg_advisory_xact_lock(1885562997, 2);
   for statement in
-    select unnest(p.keys) from chat_users_link l cross join lateral chat_users_plan(l.users_table::regclass, l.mapping) p
+    select unnest(p.keys) from chat_users_link l cross join lateral chat_users_plan(l.users_table::regclass, l.mapping, l.id_column) p
   loop
     execute statement;
   end loop;
@@ -413,7 +432,7 @@ begin
     select p.query <> f.prosrc
       into has_changed
       from chat_users_link l
-     cross join lateral chat_users_plan(l.users_table::regclass, l.mapping) p
+     cross join lateral chat_users_plan(l.users_table::regclass, l.mapping, l.id_column) p
       join pg_proc f on f.oid = 'chat_users()'::regprocedure;
   exception when others then
     get stacked diagnostics advice = pg_exception_hint;

@@ -483,6 +483,8 @@ security definer
 set search_path from current
 as $$
 begin
+  -- A crash would take the new id back, and cursors from before would be taken again.
+  perform chat_require_flush();
   insert into chat_timeline as t (timeline, id) values (chat_timeline_now(), gen_random_uuid())
       on conflict (only_row) do update set timeline = excluded.timeline, id = excluded.id;
   return chat_identity();

@@ -216,7 +216,7 @@ mod tests {
             }
             for function in [
                 "chat_send_messages(uuid[],uuid[])",
-                "public.chat_users_plan(regclass,jsonb)",
+                "public.chat_users_plan(regclass,jsonb,name)",
                 "\"public\".\"chat_relink_users\"(\"text\",\"jsonb\")",
             ] {
                 assert_eq!(host_function_in(&line(function)), None, "{language}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use postgres_types::Type;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
 use super::adopt::{has, section};
@@ -277,28 +278,37 @@ impl UsersLink {
 
     /// What the host has added to a table that fits, or lets be read by now. Whether it was linked anew.
     async fn follow(&self, fit: Fit) -> bool {
-        let misfit = match &fit {
-            Fit::Misfit(why) => Some(why.clone()),
-            Fit::AsLinked | Fit::Changed => None,
-        };
-        match (&misfit, replaced(&self.misfit, misfit.clone())) {
-            (Some(why), true) => log::error!(
-                "the users table has changed; users are read as before, and a replica that starts now does not serve: {why}"
-            ),
-            (None, true) => log::info!("the users table can be linked as it is"),
-            (_, false) => {}
-        }
-        if !matches!(fit, Fit::Changed) {
-            return false;
+        match fit {
+            Fit::Changed => {}
+            Fit::Misfit(why) => {
+                if replaced(&self.misfit, Some(why.clone())) {
+                    log::error!(
+                        "the users table has changed; users are read as before, and a replica that starts now does not serve: {why}"
+                    );
+                }
+                return false;
+            }
+            Fit::AsLinked => {
+                if replaced(&self.misfit, None) {
+                    log::info!("the users table can be linked as it is");
+                }
+                return false;
+            }
         }
         match self.link().await {
             Ok(notes) => {
+                replaced(&self.misfit, None);
                 log::info!("the users table has changed: its columns were detected anew");
                 notes.iter().for_each(Note::tell);
                 true
             }
             Err(error) => {
-                log::warn!("the users table has changed, and is not linked as it is yet: {error}");
+                // Tried at each look, and told once.
+                if replaced(&self.misfit, Some(error.to_string())) {
+                    log::warn!(
+                        "the users table has changed, and is not linked as it is yet: {error}"
+                    );
+                }
                 false
             }
         }
@@ -314,7 +324,11 @@ impl UsersLink {
         let linking = async {
             let client = self.session().await?;
             // What a superuser may read and the owner may not would fail in the functions, which have the owner's rights.
-            become_owner(&client, &self.schema).await?;
+            match become_owner(&client, &self.schema).await {
+                // It has these rights, and may not take the role on: granted with inherit true, set false (from PostgreSQL 16 on).
+                Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {}
+                other => drop(other?),
+            }
             self.table.link(&client, &self.schema).await
         };
         self.in_time(linking).await

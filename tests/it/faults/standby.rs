@@ -143,6 +143,7 @@ async fn whatever_is_stored_waits_for_the_standby_whatever_the_default() {
         format!("chat_edit_message((select id from messages where seq = 1), '{ALICE}', 'changed')"),
         format!("chat_delete_message((select id from messages where seq = 1), '{ALICE}')"),
         format!("chat_open_conversation('{CARLA}', '{DAVID}', '{DAVID}')"),
+        "chat_renew_identity()".to_owned(),
     ];
     let mut sql = database.sql().await;
     for (default, kept) in [

@@ -209,6 +209,59 @@ async fn of_a_number_and_a_uuid_the_uuid_is_the_id() {
         );
 }
 
+/// As for single sign-on. Whoever chats already goes by the other one.
+#[tokio::test]
+async fn an_id_that_is_added_takes_not_the_place_of_the_linked_one_unless_it_is_named() {
+    let database = host_with(
+        "id bigint primary key, uuid uuid unique, first_name text",
+        &format!("1, '{ALICE}', 'Alice'"),
+        &format!("2, '{BORIS}', 'Boris'"),
+    )
+    .await;
+    migrated(&database).await;
+    let added = format!(
+        "alter table users add user_id uuid unique default gen_random_uuid(); grant select, references on users to {OWNER}"
+    );
+    database.execute(&added).await;
+    let fits = "chat_try_users() where not has_changed and misfit is null";
+    assert_eq!(database.count(fits).await, 1);
+    let outcome = database.migrate(&[]).await;
+    outcome.assert_ok();
+    let told = "the id of users table users is column uuid, not user_id, which is not the one that was linked";
+    assert!(outcome.stderr.contains(told), "{outcome:#?}");
+    assert_chats(&database).await;
+
+    // It is there still, and not another one's turn.
+    let hidden = format!(
+        "revoke select on users from {OWNER}; grant select (id, user_id, first_name) on users to {OWNER}"
+    );
+    database.execute(&hidden).await;
+    let words = ["permission denied for column uuid", "grant select (uuid)"];
+    database.migrate(&[]).await.assert_failed(1, &words);
+    let named = [("USERS_COLUMNS", "id=user_id")];
+    database.migrate(&named).await.assert_ok();
+    let is_named = "chat_users() u join users h on h.user_id = u.id";
+    assert_eq!(database.count(is_named).await, 2);
+}
+
+#[tokio::test]
+async fn a_uuid_that_may_not_be_read_is_told_of_where_the_id_is_a_number() {
+    let database = host_with(
+        "id bigint primary key, uuid uuid unique, first_name text",
+        &format!("1, '{ALICE}', 'Alice'"),
+        &format!("2, '{BORIS}', 'Boris'"),
+    )
+    .await;
+    let grant = format!("grant select (id, first_name) on users to {OWNER}");
+    database.execute(&grant).await;
+    let words = [
+        "column id of users table users is bigint",
+        "column uuid is one that",
+        "grant select (uuid), references (uuid) on users",
+    ];
+    database.migrate(&[]).await.assert_failed(1, &words);
+}
+
 #[tokio::test]
 async fn an_id_may_be_of_a_domain_over_uuid_and_is_looked_up_by_its_index() {
     let database = host_with(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -137,6 +137,24 @@ async fn the_others_load_anew() {
     );
 }
 
+/// Who leaves afterwards has no row that could say so.
+#[tokio::test]
+async fn who_watches_an_erased_user_sees_them_gone() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[("PRESENCE_GRACE_SECONDS", "60")]).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let watch = json!({ "userIds": [ALICE] });
+    boris.send_command("watch_presence", watch).await;
+    assert_eq!(boris.expect("presence").await["data"]["isOnline"], false);
+    let _alice = Socket::connect(&replica, ALICE).await;
+    assert_eq!(boris.expect("presence").await["data"]["isOnline"], true);
+    let client = eraser(&database).await;
+    forget(&client, ALICE, 100).await.expect("a step");
+    let gone = boris.expect("presence").await;
+    let expected = json!({"userId": ALICE, "isOnline": false, "lastSeenAt": null});
+    assert_eq!(gone["data"], expected);
+}
+
 #[tokio::test]
 async fn who_sends_meanwhile_waits_and_is_refused_and_others_send_on() {
     let database = Database::fresh().await;
@@ -165,6 +183,9 @@ async fn nothing_is_stored_in_a_conversation_while_its_messages_are_waited_for()
         .holding("select from messages where seq = 2 for update")
         .await;
     let (eraser, other) = (database.sql().await, database.sql().await);
+    // As long as this test takes to see who waits.
+    let patient = "alter function chat_forget_user(uuid, integer) set lock_timeout = '1min'";
+    database.execute(patient).await;
     let insert = format!(
         "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{BORIS}', 'late')"
     );
@@ -190,6 +211,88 @@ async fn nothing_is_stored_in_a_conversation_while_its_messages_are_waited_for()
     assert_eq!(fault.code().map(|code| code.code()), Some("23503"));
 }
 
+/// It gives up before PostgreSQL looks for deadlocks: neither is the other program the victim, nor do senders wait for long.
+#[tokio::test]
+async fn a_program_that_holds_a_message_and_wants_its_conversation_goes_first() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    fill(&database, conversation, &[1; 3], false).await;
+    let replying = database
+        .holding("update messages set is_read = true where seq = 2")
+        .await;
+    // An earlier step in the same transaction has the conversation already, so that the reply waits for it before the step waits for the message.
+    let lock = format!("select from conversations where id = '{conversation}' for update");
+    let erasing = database.holding(&lock).await;
+    let reply = async {
+        let patient = "set local deadlock_timeout = '1min'";
+        replying.batch_execute(patient).await.expect("set");
+        let insert = format!(
+            "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{BORIS}', 'reply'); commit"
+        );
+        replying.batch_execute(&insert).await
+    };
+    let step = async {
+        eventually("the reply waits", || async {
+            let lock =
+                "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+            (database.count(lock).await == 1).then_some(())
+        })
+        .await;
+        let fault = forget(&erasing, ALICE, 100).await.expect_err("refused");
+        erasing.batch_execute("rollback").await.expect("its end");
+        fault
+    };
+    let (replied, fault) = tokio::join!(reply, step);
+    assert_eq!(fault.code().map(|code| code.code()), Some("55P03"));
+    replied.expect("stored");
+    let again = forget(&erasing, ALICE, 100).await.expect("erased");
+    assert_eq!(again, (4, 1, 0, true));
+}
+
+/// What was deleted outright before the step, and is not known to a client that comes back between this one and the next.
+#[tokio::test]
+async fn who_has_not_seen_a_deletion_whose_tombstone_is_gone_loads_anew() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    fill(&database, conversation, &[1; 4], true).await;
+    let replica = Replica::start(&database, &[]).await;
+    let before = settled_cursor(&replica, BORIS).await;
+    database.execute("delete from messages where seq = 2").await;
+    let after = settled_cursor(&replica, BORIS).await;
+    let client = database.sql().await;
+    let first = forget(&client, ALICE, 4).await.expect("a step");
+    assert_eq!(first, (3, 0, 1, false));
+    let (_refused, _) = Socket::resume_refused(&replica, BORIS, &before).await;
+    Socket::resume(&replica, BORIS, &after).await;
+}
+
+/// They are one conversation's, of whichever pair, and not all that is left.
+#[tokio::test]
+async fn tombstones_of_an_id_that_two_pairs_have_had_are_counted_once() {
+    let database = Database::fresh().await;
+    let twice = database.conversation(ALICE, BORIS).await;
+    fill(&database, twice, &[1; 2], true).await;
+    let delete = "delete from messages; delete from conversations";
+    database
+        .execute(&format!(
+            "{delete};
+             insert into conversations (id, participant1_id, participant2_id)
+             values ('{twice}', least('{ALICE}'::uuid, '{CARLA}'), greatest('{ALICE}'::uuid, '{CARLA}'));
+             {delete}"
+        ))
+        .await;
+    let once = database.conversation(ALICE, DAVID).await;
+    fill(&database, once, &[1], true).await;
+    database.execute(delete).await;
+    assert_eq!(database.count("chat_conversation_tombstones").await, 3);
+    let client = eraser(&database).await;
+    let steps = [(0, 0, 3, false), (0, 0, 0, true)];
+    for step in steps {
+        assert_eq!(forget(&client, ALICE, 3).await.expect("a step"), step);
+    }
+    assert_eq!(database.count("chat_tombstones").await, 0);
+}
+
 /// And nothing is half done where it is refused.
 #[tokio::test]
 async fn a_message_that_a_trigger_of_the_hosts_keeps_and_a_wrong_bound_are_told() {
@@ -211,4 +314,31 @@ async fn a_message_that_a_trigger_of_the_hosts_keeps_and_a_wrong_bound_are_told(
     }
     let hers = format!("conversations where '{ALICE}' in (participant1_id, participant2_id)");
     assert_eq!(database.count(&hers).await, 2);
+}
+
+/// Also one with nothing left in it: to go on would be to come back to it for ever.
+#[tokio::test]
+async fn a_conversation_that_a_trigger_of_the_hosts_keeps_is_told() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    fill(&database, conversation, &[2, 1], true).await;
+    database
+        .execute(
+            "create function keep() returns trigger language plpgsql as 'begin return null; end';
+             create trigger keep before delete on conversations for each row execute function keep()",
+        )
+        .await;
+    let client = eraser(&database).await;
+    let end = "set statement_timeout = '10s'";
+    client.batch_execute(end).await.expect("set");
+    let first = forget(&client, ALICE, 2).await.expect("a step");
+    assert_eq!(first, (2, 0, 0, false));
+    for max in [1, 100] {
+        let fault = forget(&client, ALICE, max).await.expect_err("refused");
+        assert_eq!(
+            fault.code().map(|code| code.code()),
+            Some("09000"),
+            "{fault:?}"
+        );
+    }
 }

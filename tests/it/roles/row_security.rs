@@ -153,3 +153,35 @@ async fn users_behind_row_level_security_are_waited_for_while_the_host_holds_the
     let (outcome, ()) = tokio::join!(database.migrate(&[]), release);
     outcome.assert_ok();
 }
+
+/// A column that the chat would take has come, and the policy fails where it is linked anew: tried at each look.
+#[tokio::test]
+async fn a_table_that_cannot_be_linked_as_it_is_by_now_is_told_once() {
+    let database = Database::fresh().await;
+    database.conversation(CARLA, DAVID).await;
+    let replica = Replica::start(&database, &[("USERS_TABLE_CHECK_SECONDS", "1")]).await;
+    // A sequence counts what was rolled back, too.
+    database
+        .execute(&format!(
+            "create sequence tries; grant usage on sequence tries to {OWNER}; grant select on users to {OWNER};
+             create function fail() returns boolean language plpgsql as $$
+               begin perform nextval('public.tries'); raise exception 'odd'; end $$;
+             create policy odd on users using (case when id in ('{CARLA}', '{DAVID}') then true else fail() end);
+             alter table users enable row level security, add deleted_at timestamptz"
+        ))
+        .await;
+    eventually("it was tried three times", || async {
+        (database.count("tries where last_value > 3").await == 1).then_some(())
+    })
+    .await;
+    let told = "the users table has changed, and is not linked as it is yet";
+    assert_eq!(replica.log().matches(told).count(), 1, "{}", replica.log());
+    database.execute("drop policy odd on users").await;
+    let policy = "create policy every on users using (true)";
+    database.execute(policy).await;
+    let linked = "the users table has changed: its columns were detected anew";
+    eventually(linked, || async {
+        replica.log().contains(linked).then_some(())
+    })
+    .await;
+}

@@ -1,7 +1,8 @@
 //! The outbox of outbox.sql: what pgchat and other programs store, edit and delete is in it, and outbox.mjs hands it on.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -25,6 +26,22 @@ const HANGS: &str = "const print = console.log;
       print(text);
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
     };";
+
+/// Each that is handed on takes 11 s, by the program's own clock. With the third it never gets done.
+const SLOW: &str = "const print = console.log;
+    const now = Date.now;
+    let handedOn = 0;
+    Date.now = () => now() + handedOn * 11_000;
+    console.log = (text) => {
+      print(text);
+      handedOn += 1;
+      if (handedOn === 3) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+    };";
+
+/// The first that is handed on is not done before the second one is, whatever the signal says. Stands in handOn.
+const HELD: &str = "console.log(JSON.stringify({ event, message }));
+  globalThis.handedOn = (globalThis.handedOn ?? 0) + 1;
+  while (globalThis.handedOn === 1) await sleep(10);";
 
 struct Outbox {
     scene: Apart,
@@ -58,13 +75,33 @@ impl Outbox {
     }
 
     fn consume(&self, before: &str) -> Consumer {
+        self.run(&example("outbox.mjs"), before)
+    }
+
+    /// With another `handOn`.
+    fn consume_by(&self, hand_on: &str) -> Consumer {
+        let dir = fresh_dir("outbox_by");
+        let program = fs::read_to_string(example("outbox.mjs")).expect("a program");
+        let as_it_is = "console.log(JSON.stringify({ event, message }));";
+        assert_eq!(program.matches(as_it_is).count(), 1);
+        let file = dir.join("outbox.mjs");
+        fs::write(&file, program.replace(as_it_is, hand_on)).expect("written");
+        symlink(example("node_modules"), dir.join("node_modules")).expect("a link");
+        // It may take as long as it likes: only the loss of its connection ends it.
+        self.run(
+            &file,
+            "AbortSignal.timeout = () => new AbortController().signal;",
+        )
+    }
+
+    fn run(&self, program: &Path, before: &str) -> Consumer {
         let dir = fresh_dir("outbox");
         let printed = dir.join("stdout");
         let script = dir.join("before.mjs");
         fs::write(&script, before).expect("written");
         let mut command = Command::new("node");
         command
-            .arg(example("outbox.mjs"))
+            .arg(program)
             .env("DATABASE_URL", self.scene.database.url(&self.scene.role))
             .env("NODE_OPTIONS", format!("--import={}", script.display()))
             .stdin(Stdio::null())
@@ -148,6 +185,66 @@ async fn what_is_stored_edited_and_deleted_is_in_the_outbox_and_read_marks_are_n
     );
 }
 
+/// A session keeps its plan of the trigger. That for one row, used for thousands, would look through all of them for each.
+#[tokio::test]
+async fn a_session_that_has_marked_one_message_marks_thousands() {
+    let outbox = Outbox::set().await;
+    let database = &outbox.scene.database;
+    let conversation = outbox.conversation;
+    let insert = format!(
+        "insert into messages (conversation_id, sender_id, content) select '{conversation}', '{ALICE}', n from generate_series(1, 20000) n"
+    );
+    database.execute(&insert).await;
+    let session = database.sql().await;
+    let one = format!(
+        "update messages set is_read = true where conversation_id = '{conversation}' and seq = 1"
+    );
+    // A minute, where they are joined in the wrong way.
+    let all = "update messages set is_read = true where not is_read";
+    for sql in [&*one, "set statement_timeout = '15s'", all] {
+        session.batch_execute(sql).await.expect("marked");
+    }
+    assert_eq!(database.count("messages where not is_read").await, 0);
+}
+
+/// The functions have the rights of their owner, and the enum of pgchat's has no operator of its own: one that is made for it would be preferred.
+#[tokio::test]
+async fn an_operator_in_the_schema_of_the_outbox_is_not_run() {
+    let outbox = Outbox::set().await;
+    outbox.send("first").await;
+    let database = &outbox.scene.database;
+    database
+        .execute(
+            "create function host.trap(a chat.chat_message_type, b chat.chat_message_type) returns boolean language plpgsql
+               as $$ begin raise exception 'run by %', current_user; end $$;
+             create operator host.= (leftarg = chat.chat_message_type, rightarg = chat.chat_message_type, function = host.trap);
+             update messages set is_read = true;
+             update messages set message_type = 'image'",
+        )
+        .await;
+    let rows = [("stored".to_owned(), 1), ("edited".to_owned(), 1)];
+    assert_eq!(outbox.rows().await, rows);
+}
+
+/// As sql/README.md says: the triggers of the inner statement run first.
+#[tokio::test]
+async fn what_a_trigger_of_the_hosts_writes_comes_ahead_of_what_fired_it() {
+    let outbox = Outbox::set().await;
+    let answer = format!(
+        "create function host.answer() returns trigger language plpgsql security definer set search_path = chat, pg_temp as $$
+         begin
+           insert into messages (conversation_id, sender_id, content) values (new.conversation_id, '{BORIS}', 'answer');
+           return null;
+         end $$;
+         create trigger answer after insert on chat.messages
+           for each row when (new.content = 'question') execute function host.answer()"
+    );
+    outbox.scene.database.execute(&answer).await;
+    outbox.send("question").await;
+    let rows = [("stored".to_owned(), 2), ("stored".to_owned(), 1)];
+    assert_eq!(outbox.rows().await, rows);
+}
+
 #[tokio::test]
 #[ignore = "needs npm: scripts/test-sql-examples.sh runs it"]
 async fn what_commits_late_is_handed_on_like_what_overtook_it() {
@@ -221,4 +318,42 @@ async fn another_takes_the_place_of_a_program_that_dies_and_not_before() {
     outbox.until_empty().await;
     let events = ["one", "two", "three"].map(|content| ("stored", content.into()));
     assert_eq!(other.handed_on(), expected(&events));
+}
+
+/// The server would end its session, nothing would be deleted, and the same rows would come again.
+#[tokio::test]
+#[ignore = "needs npm: scripts/test-sql-examples.sh runs it"]
+async fn what_a_slow_receiver_has_taken_is_done_with_before_the_rest_is_handed_on() {
+    let outbox = Outbox::set().await;
+    for content in ["one", "two", "three"] {
+        outbox.send(content).await;
+    }
+    let consumer = outbox.consume(SLOW);
+    eventually("the third is handed on", || async {
+        (consumer.lines().len() == 3).then_some(())
+    })
+    .await;
+    assert_eq!(outbox.rows().await, [("stored".to_owned(), 3)]);
+}
+
+/// Another one has its place from then on.
+#[tokio::test]
+#[ignore = "needs npm: scripts/test-sql-examples.sh runs it"]
+async fn a_program_that_has_lost_its_connection_hands_on_nothing_of_what_it_had() {
+    let outbox = Outbox::set().await;
+    outbox.send("one").await;
+    outbox.send("two").await;
+    let consumer = outbox.consume_by(HELD);
+    eventually("it has begun", || async {
+        (consumer.lines().len() == 1).then_some(())
+    })
+    .await;
+    let end = format!(
+        "select pg_terminate_backend(pid) from pg_stat_activity where usename = '{}'",
+        outbox.scene.role
+    );
+    outbox.scene.database.execute(&end).await;
+    outbox.until_empty().await;
+    let events = ["one", "one", "two"].map(|content| ("stored", content.into()));
+    assert_eq!(consumer.handed_on(), expected(&events));
 }
