@@ -283,3 +283,8 @@ pub(crate) fn channel_of(schema: &str) -> String {
 pub(crate) fn quoted_name(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
+
+/// A text as a literal of SQL, whatever is in it.
+pub(crate) fn quoted_text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::store::{
     Around, Connector, MigrateError, Migration, Obstacle, Purpose, SearchIndex, Session, Store,
     StoreLimits, UsersLink, UsersLinked, UsersTable, Way, check_ca_file, describe, quoted_name,
-    roles,
+    quoted_text, roles,
 };
 
 /// Tables and rows that only the embedded database gets.
@@ -225,8 +225,8 @@ impl Database {
     /// Demo users and conversations, as one batch; a second time changes nothing.
     pub async fn insert_demo_data(&self, config: &Config) -> Result<(), StartError> {
         let client = self.as_owner(config, "pgchat demo data").await?;
-        let users = config.users_table.replace('\'', "''");
-        let settings = format!("set pgchat.users_table = '{users}'");
+        let users = quoted_text(&config.users_table);
+        let settings = format!("set pgchat.users_table = {users}");
         client.batch_execute(&settings).await.map_err(failed)?;
         client.batch_execute(DEMO_DATA).await.map_err(failed)
     }

@@ -15,7 +15,7 @@ use super::lock_retries::{LOCK_WAIT, LockRetries, Purpose};
 use super::migrations;
 use super::pooled::is_pooled;
 use super::users_table::left_undone;
-use super::{ConnectError, Connector, UsersTable, quoted_name};
+use super::{ConnectError, Connector, UsersTable, quoted_name, quoted_text};
 
 /// Replicas that start together migrate one after the other. Tried and not waited for: a
 /// session that waits holds a snapshot, for whose end an index that is built concurrently would wait.
@@ -323,10 +323,6 @@ async fn check_versions(client: &Client, schema: &str, owner: &str) -> Result<()
         "{} is missing, and this role does not own the chat tables: run \"pgchat migrate\" as {owner}",
         missing.join(", ")
     )))
-}
-
-fn quoted_text(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// Whose rights this session has.

@@ -1,5 +1,7 @@
 //! `sql/roles.sql` for a database that has no `psql`: the embedded one, and those of tests.
 
+use super::quoted_text;
+
 /// Serves: it owns nothing, touches no table, and executes the functions that it calls.
 pub const SERVICE: &str = "pgchat_service";
 
@@ -19,8 +21,7 @@ pub fn sql(variables: &[(&str, &str)]) -> String {
     defaults.fold(statements, |sql, (name, default)| {
         let given = variables.iter().find(|(given, _)| *given == name);
         let value = given.map_or(default.trim_matches('\''), |(_, value)| *value);
-        let literal = format!("'{}'", value.replace('\'', "''"));
-        sql.replace(&format!(":'{name}'"), &literal)
+        sql.replace(&format!(":'{name}'"), &quoted_text(value))
     })
 }
 
