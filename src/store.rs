@@ -1,39 +1,28 @@
 //! All queries of the service: each is one call of an SQL function (`sql/migrations/`), and what comes
 //! back is JSON text to relay. Knows neither the hub, nor HTTP, nor WebSocket.
 
-mod adopt;
 mod changes;
 mod connect;
 mod conversations;
 mod describe;
 mod failure;
 mod held_rows;
-mod hosts;
+mod install;
 mod lease;
 mod live;
-mod lock_retries;
 mod marks;
 mod messages;
-mod migrate;
-mod migrations;
+mod migration_files;
 mod pages;
-mod pooled;
 mod position;
-pub mod roles;
 mod rows;
 mod search;
-mod search_index;
 mod sending;
 mod shares;
 mod statements;
 mod tickets;
-mod timelines;
-mod tls;
-mod triggers;
 mod user_lookups;
 mod users;
-mod users_fit;
-mod users_table;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,24 +31,24 @@ use deadpool_postgres::Status;
 use tokio::time::Instant;
 
 pub use changes::{Change, Changes, MissedChanges, MissedRead, ReadBack, RowBack, RowId};
-pub use connect::{ConnectError, Connector, DbConnection, RenewablePool, Session};
+pub use connect::{
+    ConnectError, Connector, DbConnection, RenewablePool, Session, TlsError, Way, check_ca_file,
+};
 pub(crate) use connect::{ISOLATION, LASTING};
 pub use conversations::Opened;
 pub use describe::{Obstacle, describe};
 pub use held_rows::Gone;
-pub use lease::{AT_ONCE, Way};
+pub use install::{
+    Around, MigrateError, Migration, Purpose, SearchIndex, UsersLink, UsersLinked, UsersTable, roles,
+};
+pub use lease::AT_ONCE;
 pub use live::{Pair, Roll, RollChange, Telling};
-pub use lock_retries::Purpose;
 pub use marks::{Marked, MarksFigures};
-pub use migrate::{Around, MigrateError, Migration, UsersLinked};
 pub use pages::{Listing, Page, Window};
 pub use search::Search;
-pub use search_index::SearchIndex;
 pub use sending::{Locks, Outcome, Outgoing, SendFailure};
 pub use tickets::{IssuedTicket, RedeemedTicket};
-pub use tls::{TlsError, check_ca_file};
 pub use users::UserFilter;
-pub use users_table::{UsersLink, UsersTable};
 
 use held_rows::HeldRows;
 use lease::Turn;

@@ -10,17 +10,18 @@ use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
 use super::adopt::{has, section};
-use super::failure::{Fault, QueryFailure};
 use super::lock_retries::{LOCK_WAIT, LockRetries, wait_briefly};
 use super::migrate::{MigrateError, UsersLinked, become_owner, classified};
 use super::triggers::Triggers;
 use super::users_fit::{Fit, Note};
-use super::{Connector, Session, Store, describe, quoted_name};
 use crate::error::Error;
+use crate::store::connect::{Connector, Session};
+use crate::store::failure::{Fault, QueryFailure};
+use crate::store::{Store, describe, quoted_name};
 use crate::sync::lock;
 
 /// With the functions that look at the host's table, between marks.
-const USERS: &str = include_str!("../../sql/migrations/V2__users.sql");
+const USERS: &str = include_str!("../../../sql/migrations/V2__users.sql");
 
 /// Looks at the table between two tries for its foreign keys: each try keeps senders waiting for a moment, in each replica.
 const LOOKS_BEFORE_KEYS: u32 = 20;

@@ -8,14 +8,14 @@ use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::adopt::{self, is_true};
-use super::connect::{ISOLATION, LASTING, UNHURRIED};
-use super::describe::{describe, host_function};
-use super::failure::Fault;
 use super::lock_retries::{LOCK_WAIT, LockRetries, Purpose};
 use super::migrations;
 use super::pooled::is_pooled;
-use super::users_table::left_undone;
-use super::{ConnectError, Connector, UsersTable, quoted_name, quoted_text};
+use super::users_table::{UsersTable, left_undone};
+use crate::store::connect::{ConnectError, Connector, ISOLATION, LASTING, UNHURRIED};
+use crate::store::describe::{describe, host_function};
+use crate::store::failure::Fault;
+use crate::store::{quoted_name, quoted_text};
 
 /// Replicas that start together migrate one after the other. Tried and not waited for: a
 /// session that waits holds a snapshot, for whose end an index that is built concurrently would wait.
