@@ -10,8 +10,8 @@ use refinery::Migration;
 use tokio_postgres::{Client, Error};
 
 use super::adopt::has;
+use super::error::MigrateError;
 use super::lock_retries::LockRetries;
-use super::migrate::MigrateError;
 use crate::store::migration_files::{PRIVILEGES, all, routines};
 
 const HISTORY: &str = "create table if not exists chat_schema_history \
