@@ -52,7 +52,7 @@ pub use users::UserFilter;
 
 use held_rows::HeldRows;
 use lease::Turn;
-use marks::MarksLine;
+use marks::{MarksLine, SlowReaders};
 use pages::{PAGE_BYTES, listing};
 use rows::{column_of, raw_json, single, unknown_status};
 use search::Searches;
@@ -82,6 +82,8 @@ struct Shared {
     vital_pool: RenewablePool,
     held_rows: HeldRows,
     marks: Arc<MarksLine>,
+    /// Whose marks are made alone, since others would wait long for them.
+    slow_readers: Arc<SlowReaders>,
     user_lookups: Arc<UserLookups>,
     tickets: TicketTurns,
     searches: Searches,
@@ -146,6 +148,7 @@ impl Store {
             vital_pool: connector.pool(VITAL_CONNECTIONS, timeout, way)?,
             held_rows: HeldRows::new(shares.changes, shares.changes_of_a_user),
             marks: Arc::new(MarksLine::new()),
+            slow_readers: Arc::new(SlowReaders::new()),
             user_lookups: Arc::new(UserLookups::new(shares.user_lookups)),
             tickets: TicketTurns::new(shares.tickets),
             searches: Searches::new(shares.searches, search_timeout),

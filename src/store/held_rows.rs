@@ -18,7 +18,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use super::failure::QueryFailure;
-use super::marks::{SlowReaders, Stopwatch};
 use crate::error::Error;
 use crate::fair_semaphore::{FairSemaphore, Head, Permit};
 use crate::model::UserId;
@@ -101,8 +100,6 @@ pub(super) struct Attempts<'a> {
     user: UserId,
     /// Where the user's own line need not be waited in before the first try.
     head: Option<Head>,
-    /// Where it is to be known how long its statement takes.
-    measured_by: Option<&'a Arc<SlowReaders>>,
     row: Uuid,
     place: Option<Place<'a>>,
     pause: Duration,
@@ -133,7 +130,6 @@ impl HeldRows {
             rows: self,
             user,
             head: None,
-            measured_by: None,
             row,
             place: None,
             pause: Duration::ZERO,
@@ -181,18 +177,7 @@ impl HeldRows {
     }
 }
 
-impl<'a> Attempts<'a> {
-    /// As a mark of the user's.
-    pub fn measured_by(mut self, readers: &'a Arc<SlowReaders>) -> Self {
-        self.measured_by = Some(readers);
-        self
-    }
-
-    /// To be held as long as a try's permit.
-    pub fn stopwatch(&self) -> Option<Stopwatch> {
-        self.measured_by.map(|readers| readers.begin(self.user))
-    }
-
+impl Attempts<'_> {
     /// The first of them from the head of the user's own line.
     pub fn starting_at(mut self, head: Option<Head>) -> Self {
         self.head = head;

@@ -115,15 +115,17 @@ impl Store {
         gone: Gone<'_>,
     ) -> Result<Vec<Row>, Error> {
         let attempts = self.shared.held_rows.attempts(user, row);
-        self.change_in(attempts, statement, gone).await
+        self.change_in(attempts, statement, gone, || ()).await
     }
 
-    /// What [`Store::change_row`] does, in these attempts.
-    pub(super) async fn change_in(
+    /// What [`Store::change_row`] does, in these attempts. What `beside` gives at each is held as long as the statement runs, though its
+    /// caller went away.
+    pub(super) async fn change_in<T: Send + Sync + 'static>(
         &self,
         mut attempts: Attempts<'_>,
         mut statement: Statement<'_>,
         mut gone: Gone<'_>,
+        beside: impl Fn() -> T,
     ) -> Result<Vec<Row>, Error> {
         let Shared { pool, timeout, .. } = &*self.shared;
         let deadline = statement.deadline;
@@ -137,7 +139,7 @@ impl Store {
             if Instant::now() >= deadline {
                 return Err(attempts.given_up(*timeout));
             }
-            let store = self.in_turn((permit, attempts.stopwatch()));
+            let store = self.in_turn((permit, beside()));
             // A change that has waited for nearly as long as it may is given time to be answered: otherwise none of those behind it would be.
             statement.deadline = deadline.max(self.deadline_of_turn());
             let lease = tokio::select! {
