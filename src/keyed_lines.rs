@@ -92,10 +92,6 @@ impl<K: Key> KeyedLines<K> {
 }
 
 impl<K: Key> Place<K> {
-    pub fn key(&self) -> K {
-        self.key
-    }
-
     /// Waits until it is at the head of its line; there it stays until what is returned is dropped.
     pub async fn head(&self) -> OwnedSemaphorePermit {
         acquire_owned(Arc::clone(&self.heads)).await

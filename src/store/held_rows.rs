@@ -5,7 +5,6 @@
 //! many wait, most of the pool is left to everybody else. Of the tries one user has a part only: whose changes take long, for
 //! whatever reason, delays the others by little.
 
-use std::future::ready;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use super::failure::QueryFailure;
 use crate::error::Error;
 use crate::fair_semaphore::{FairSemaphore, Head, Permit};
 use crate::keyed_lines::{KeyedLines, Place};
+use crate::limits::Holder;
 use crate::model::UserId;
 use crate::turns;
 
@@ -122,7 +122,7 @@ impl HeldRows {
     /// The head of this user's own line, for a change that is made together with those of others, or tried from there. As for a try
     /// ([`Attempts::next`]), nobody waits whose caller has gone.
     pub async fn head(&self, user: UserId, gone: Gone<'_>) -> Result<Head, CallerGone> {
-        unless_gone(self.tries.head(user), gone).await
+        unless_gone(self.tries.head(Holder::User(user)), gone).await
     }
 
     /// A try for changes of several users, who are all at the head of their own line. To be held as that of one.
@@ -169,10 +169,15 @@ impl Attempts<'_> {
 
     /// A try as for a row of which nothing is known.
     async fn first(&mut self, gone: Gone<'_>) -> Result<Permit, CallerGone> {
-        match self.head.take() {
-            Some(head) => unless_gone(head.permit(), gone).await,
-            None => unless_gone(self.rows.tries.acquire(self.user, ready(())), gone).await,
-        }
+        let (head, rows, holder) = (self.head.take(), self.rows, Holder::User(self.user));
+        let permit = async {
+            let head = match head {
+                Some(head) => head,
+                None => rows.tries.head(holder).await,
+            };
+            head.permit().await
+        };
+        unless_gone(permit, gone).await
     }
 
     /// When its turn at the row has come, and the pause is over.
@@ -184,7 +189,8 @@ impl Attempts<'_> {
             self.turn = Some(place.head().await);
         }
         tokio::time::sleep(self.pause).await;
-        self.rows.retries.acquire(self.user, ready(())).await
+        let head = self.rows.retries.head(Holder::User(self.user)).await;
+        head.permit().await
     }
 
     /// The row is held.
@@ -225,6 +231,8 @@ async fn unless_gone<T>(coming: impl Future<Output = T>, gone: Gone<'_>) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use super::*;
 
     const ROW: Uuid = Uuid::from_u128(1);

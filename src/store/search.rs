@@ -1,6 +1,5 @@
 //! Full-text search over a user's own conversations.
 
-use std::future::ready;
 use std::time::Duration;
 
 use postgres_types::Type;
@@ -13,6 +12,7 @@ use super::{
 };
 use crate::error::{Denial, Error, Resource};
 use crate::fair_semaphore::FairSemaphore;
+use crate::limits::Holder;
 use crate::model::{ConversationId, UserId};
 use crate::turns;
 
@@ -90,14 +90,18 @@ impl Store {
 
     /// As [`Store::read`], when it is the user's turn.
     async fn search_in_turn(&self, user: UserId, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
-        let turn = self.shared.searches.semaphore.acquire(user, ready(()));
+        let searches = &self.shared.searches;
+        let turn = async {
+            let head = searches.semaphore.head(Holder::User(user)).await;
+            head.permit().await
+        };
         let refusal = "other searches take too long: try again";
         let turn = turns::within(self.shared.timeout, turn, turns::Kind::Searches, refusal).await?;
         let store = self.in_turn(turn);
         let call = "chat_search($1, $2, $3, $4, $5, $6, $7, $8)";
         let statement = Statement {
             // Whoever waited long for a connection would have no time left for an answer.
-            own_time: Some(self.shared.searches.timeout),
+            own_time: Some(searches.timeout),
             ..store.select("message, status", call, params)
         };
         let pool = &self.shared.pool;
