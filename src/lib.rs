@@ -29,6 +29,7 @@ pub mod fuzzing;
 mod health;
 pub mod http;
 pub mod hub;
+mod keyed_lines;
 mod lifecycle;
 mod limits;
 mod listener;

@@ -21,7 +21,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct Reads {
     store: Store,
     /// As many at a time as there are connections but one, a third of all for one holder.
-    semaphore: FairSemaphore<Holder>,
+    semaphore: FairSemaphore,
     /// `MAX_READS_PER_USER`: of one holder, being read and waiting for their turn.
     most: usize,
     /// `DB_TIMEOUT_SECONDS`, for a turn.
@@ -54,7 +54,10 @@ impl Reads {
             // A server that asks for whomever it likes.
             Holder::Service(_) | Holder::Anybody => return Ok(self.store.clone()),
         }
-        let permit = self.semaphore.acquire_within(holder, self.most);
+        let permit = async {
+            let head = self.semaphore.head_within(holder, self.most).await?;
+            Some(head.permit().await)
+        };
         let refusal = "other requests take too long: try again";
         match turns::within(self.patience, permit, turns::Kind::Reads, refusal).await? {
             Some(permit) => Ok(self.store.in_turn(permit)),

@@ -57,6 +57,12 @@ impl From<&Config> for ReplayLimits {
     }
 }
 
+/// A user's turn to be read for, until it is dropped.
+pub struct ReplayTurn {
+    user: UserId,
+    _permit: Permit,
+}
+
 /// How a client with a cursor goes on.
 pub enum Resume {
     Missed(Missed),
@@ -111,14 +117,21 @@ impl Replay {
         }
     }
 
-    /// Waits until it is the turn of `user` to be read for; to drop this is to give the place up. Until `ahead` has come about the user
-    /// stands in nobody else's way. `Unavailable` when it takes too long, or too many others wait.
+    /// Waits until it is the turn of `user` to be read for; to drop this is to give the place up. Until `ahead` has come about, for one of
+    /// their sockets at a time, the user stands in nobody else's way. `Unavailable` when it takes too long, or too many others wait.
     pub async fn acquire(
         &self,
         user: UserId,
         ahead: impl Future<Output = ()>,
-    ) -> Result<Permit, Error> {
-        let turn = self.semaphore.acquire(user, ahead);
+    ) -> Result<ReplayTurn, Error> {
+        let turn = async {
+            let head = self.semaphore.head(Holder::User(user)).await;
+            ahead.await;
+            ReplayTurn {
+                user,
+                _permit: head.permit().await,
+            }
+        };
         let refusal = "too many wait for what they missed";
         turns::within(self.limits.patience, turn, turns::Kind::Replays, refusal).await
     }
@@ -136,8 +149,8 @@ impl Replay {
     /// Reads everything since `cursor` of the user whose turn it is. Call it after the socket is registered with the hub.
     ///
     /// `Unavailable` when the database is.
-    pub async fn resume(&self, permit: Permit, cursor: &str) -> Result<Resume, Error> {
-        let user = permit.user();
+    pub async fn resume(&self, turn: ReplayTurn, cursor: &str) -> Result<Resume, Error> {
+        let user = turn.user;
         let Some(position) = self.hub.position() else {
             return Err(Error::unavailable("the service is starting"));
         };

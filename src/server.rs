@@ -20,6 +20,7 @@ use crate::metrics::Connections;
 
 mod connection;
 mod final_response;
+mod phase;
 mod request;
 mod timeout_stream;
 mod unread_body;

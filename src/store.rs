@@ -1,39 +1,28 @@
 //! All queries of the service: each is one call of an SQL function (`sql/migrations/`), and what comes
 //! back is JSON text to relay. Knows neither the hub, nor HTTP, nor WebSocket.
 
-mod adopt;
 mod changes;
 mod connect;
 mod conversations;
 mod describe;
 mod failure;
 mod held_rows;
-mod hosts;
+mod install;
 mod lease;
 mod live;
-mod lock_retries;
 mod marks;
 mod messages;
-mod migrate;
-mod migrations;
+mod migration_files;
 mod pages;
-mod pooled;
 mod position;
-pub mod roles;
 mod rows;
 mod search;
-mod search_index;
 mod sending;
 mod shares;
 mod statements;
 mod tickets;
-mod timelines;
-mod tls;
-mod triggers;
 mod user_lookups;
 mod users;
-mod users_fit;
-mod users_table;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,28 +31,28 @@ use deadpool_postgres::Status;
 use tokio::time::Instant;
 
 pub use changes::{Change, Changes, MissedChanges, MissedRead, ReadBack, RowBack, RowId};
-pub use connect::{ConnectError, Connector, DbConnection, RenewablePool, Session};
+pub use connect::{
+    ConnectError, Connector, DbConnection, RenewablePool, Session, TlsError, Way, check_ca_file,
+};
 pub(crate) use connect::{ISOLATION, LASTING};
 pub use conversations::Opened;
 pub use describe::{Obstacle, describe};
 pub use held_rows::Gone;
-pub use lease::{AT_ONCE, Way};
+pub use install::{
+    Around, MigrateError, Migration, Purpose, SearchIndex, UsersLink, UsersLinked, UsersTable, roles,
+};
+pub use lease::AT_ONCE;
 pub use live::{Pair, Roll, RollChange, Telling};
-pub use lock_retries::Purpose;
 pub use marks::{Marked, MarksFigures};
-pub use migrate::{Around, MigrateError, Migration, UsersLinked};
 pub use pages::{Listing, Page, Window};
 pub use search::Search;
-pub use search_index::SearchIndex;
 pub use sending::{Locks, Outcome, Outgoing, SendFailure};
 pub use tickets::{IssuedTicket, RedeemedTicket};
-pub use tls::{TlsError, check_ca_file};
 pub use users::UserFilter;
-pub use users_table::{UsersLink, UsersTable};
 
 use held_rows::HeldRows;
 use lease::Turn;
-use marks::MarksLine;
+use marks::{MarksLine, SlowReaders};
 use pages::{PAGE_BYTES, listing};
 use rows::{column_of, raw_json, single, unknown_status};
 use search::Searches;
@@ -93,6 +82,8 @@ struct Shared {
     vital_pool: RenewablePool,
     held_rows: HeldRows,
     marks: Arc<MarksLine>,
+    /// Whose marks are made alone, since others would wait long for them.
+    slow_readers: Arc<SlowReaders>,
     user_lookups: Arc<UserLookups>,
     tickets: TicketTurns,
     searches: Searches,
@@ -157,6 +148,7 @@ impl Store {
             vital_pool: connector.pool(VITAL_CONNECTIONS, timeout, way)?,
             held_rows: HeldRows::new(shares.changes, shares.changes_of_a_user),
             marks: Arc::new(MarksLine::new()),
+            slow_readers: Arc::new(SlowReaders::new()),
             user_lookups: Arc::new(UserLookups::new(shares.user_lookups)),
             tickets: TicketTurns::new(shares.tickets),
             searches: Searches::new(shares.searches, search_timeout),

@@ -2,7 +2,7 @@
 --
 -- One GIN index on messages, over the words of a message and over keys that say whose it is and when. It is not made here:
 -- building it must not block writes, and `create index concurrently` runs in no transaction. pgchat builds it in the
--- background (src/store/search_index.rs), for the language that SEARCH_LANGUAGE names; its name says for which.
+-- background (src/store/install/search_index.rs), for the language that SEARCH_LANGUAGE names; its name says for which.
 --
 -- What is deleted or edited is gone from the results with the transaction that does it: they come from the rows as they
 -- are, and a row's content is emptied by deleting it.

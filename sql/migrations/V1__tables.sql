@@ -1,5 +1,5 @@
 -- The tables. They are made in the current schema (DB_SCHEMA), or adopted where the Go chat service
--- already made them: rows are kept, columns are added. Before this file runs, src/store/adopt.rs has checked adopted tables
+-- already made them: rows are kept, columns are added. Before this file runs, src/store/install/adopt.rs has checked adopted tables
 -- (sql/adopt/check.sql) and done what takes long, with the two marked sections of this file, without
 -- keeping other programs out; here only what came meanwhile is left, under ACCESS EXCLUSIVE until all migrations are in.
 --

@@ -22,7 +22,7 @@ create table chat_users_link (
 
 -- begin look
 -- What a users table must be, and what is made of it: reads the catalog only. Before the first migration makes anything,
--- src/store/users_table.rs asks these functions in a transaction that it rolls back. The search_path is the caller's, and
+-- src/store/install/users_table.rs asks these functions in a transaction that it rolls back. The search_path is the caller's, and
 -- must be the schema of pgchat alone: whoever may create in another one could have functions there that fit a call better than
 -- PostgreSQL's own. Errors name the column and the setting.
 

@@ -1,5 +1,4 @@
 use std::cell::Cell;
-use std::future::ready;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -10,6 +9,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::*;
+use crate::model::UserId;
 
 type Waiting = Pin<Box<dyn Future<Output = Permit>>>;
 
@@ -20,7 +20,7 @@ impl Client {
     fn comes(semaphore: &FairSemaphore, user: u128) -> Self {
         let semaphore = semaphore.clone();
         let mut client = Self(Box::pin(async move {
-            semaphore.acquire(of(user), ready(())).await
+            turn(&semaphore, user).await
         }));
         assert!(client.permit().is_none(), "it has its turn at once");
         client
@@ -38,12 +38,16 @@ impl Client {
     }
 }
 
-fn of(user: u128) -> UserId {
-    UserId(Uuid::from_u128(user))
+fn of(user: u128) -> Holder {
+    Holder::User(UserId(Uuid::from_u128(user)))
+}
+
+async fn turn(semaphore: &FairSemaphore, user: u128) -> Permit {
+    semaphore.head(of(user)).await.permit().await
 }
 
 fn at_once(semaphore: &FairSemaphore, user: u128) -> Permit {
-    let mut waiting = std::pin::pin!(semaphore.acquire(of(user), ready(())));
+    let mut waiting = std::pin::pin!(turn(semaphore, user));
     match waiting
         .as_mut()
         .poll(&mut Context::from_waker(Waker::noop()))
@@ -95,9 +99,7 @@ fn a_user_with_nineteen_that_wait_delays_another_by_one_replay_at_most() {
         let mut boris = Client::comes(&semaphore, BORIS);
         drop(reading);
         assert!(next.permit().is_none());
-        let permit = boris.permit().expect("it is his turn");
-        assert_eq!(permit.user(), of(BORIS));
-        drop(permit);
+        drop(boris.permit().expect("it is his turn"));
         reading = next.permit().expect("then it is hers");
     }
 }
@@ -157,12 +159,15 @@ fn what_comes_ahead_of_a_permit_does_so_for_one_of_a_user_at_a_time_and_keeps_no
                         let _ = comes.await;
                     }
                 };
-                semaphore.acquire(of(ALICE), ahead).await
+                let head = semaphore.head(of(ALICE)).await;
+                ahead.await;
+                head.permit().await
             }))
         })
         .collect();
     assert!(clients.iter_mut().all(|client| client.permit().is_none()));
     assert_eq!(asked.get(), 1, "the others wait behind the first");
+    assert_eq!(semaphore.waiting(), 2, "the first waits for no turn");
     drop(at_once(&semaphore, BORIS));
     come.send(()).unwrap();
     let first = clients[0].permit().expect("her turn");
@@ -193,10 +198,14 @@ fn a_permit_that_is_not_taken_is_the_next_ones() {
 
 #[test]
 fn two_of_a_user_have_their_turn_where_two_may_and_no_more_wait_than_may() {
-    let semaphore = FairSemaphore::<UserId>::new(3, 2);
+    let semaphore = FairSemaphore::new(3, 2);
     let (first, _second) = (at_once(&semaphore, ALICE), at_once(&semaphore, ALICE));
     let mut third = Client::comes(&semaphore, ALICE);
-    let within = |most| semaphore.acquire_within(of(ALICE), most).now_or_never();
+    let within = |most| {
+        let head = semaphore.head_within(of(ALICE), most);
+        let permit = async { Some(head.await?.permit().await) };
+        permit.now_or_never()
+    };
     assert!(matches!(within(3), Some(None)), "a fourth of three");
     assert!(within(4).is_none(), "it waits");
     drop(at_once(&semaphore, BORIS));
@@ -213,11 +222,11 @@ fn nobody_is_remembered_for_whom_nobody_waits() {
     let waiting: Vec<Client> = (0..1000)
         .map(|number| Client::comes(&semaphore, number % 100))
         .collect();
-    assert_eq!(semaphore.0.own().len(), 100);
+    assert_eq!(semaphore.0.own.len(), 100);
     drop(waiting);
-    assert_eq!(semaphore.0.own().len(), 1);
+    assert_eq!(semaphore.0.own.len(), 1);
     drop(reading);
-    assert!(semaphore.0.own().is_empty());
+    assert_eq!(semaphore.0.own.len(), 0);
 }
 
 proptest! {
@@ -236,7 +245,7 @@ proptest! {
             match step {
                 0 => {
                     let semaphore = semaphore.clone();
-                    let permit = async move { semaphore.acquire(of(user), ready(())).await };
+                    let permit = async move { turn(&semaphore, user).await };
                     waiting.push((user, Box::pin(permit)));
                 }
                 1 if !waiting.is_empty() => drop(waiting.remove(which.index(waiting.len()))),
@@ -264,7 +273,7 @@ proptest! {
             prop_assert!(!idle || users.len() == parallel, "somebody waits for nothing");
         }
         drop((waiting, reading));
-        prop_assert!(semaphore.0.own().is_empty());
+        prop_assert_eq!(semaphore.0.own.len(), 0);
         prop_assert_eq!(semaphore.0.common.available_permits(), parallel);
     }
 }

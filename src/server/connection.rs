@@ -18,8 +18,9 @@ use warp::http::HeaderValue;
 use warp::reply::Response;
 
 use super::ServerLimits;
+use super::phase::Phase;
 use super::request::answer;
-use super::timeout_stream::{Phase, TimeoutStream};
+use super::timeout_stream::TimeoutStream;
 use crate::lifecycle::{Arrival, Lifecycle};
 
 /// hyper's buffer of one connection; grows to this only while a large body passes.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use warp::http::HeaderValue;
 use warp::reply::Response;
 
-use super::timeout_stream::Phase;
+use super::phase::Phase;
 use super::unread_body::SharedBody;
 use crate::error::Error;
 use crate::http::security;

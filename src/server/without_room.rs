@@ -15,8 +15,9 @@ use warp::reply::Response;
 
 use super::ServerLimits;
 use super::connection::transport;
+use super::phase::Phase;
 use super::request::answer;
-use super::timeout_stream::{Phase, TimeoutStream};
+use super::timeout_stream::TimeoutStream;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Connections;
 

@@ -11,7 +11,6 @@ use uuid::Uuid;
 use super::failure::QueryFailure;
 use super::lease::Lease;
 use super::position::{identity, parse_snapshot, xid};
-use super::statements::answer_over;
 use super::{Statement, Store, column_of, single};
 use crate::error::Error;
 use crate::model::{ConversationId, MessageId, Revision, Seq, UserId};
@@ -222,8 +221,12 @@ impl Store {
              left join {0}chat_missed($1, $2::text::xid8, $3, $4) with ordinality on true",
             self.shared.prefix
         );
-        let statement = self.select(&columns, &call, &params);
-        let rows = match self.read_missed(statement).await {
+        let statement = Statement {
+            // What takes too long by that is itself too slow, and not what stood before it.
+            own_time: Some(self.shared.timeout),
+            ..self.select(&columns, &call, &params)
+        };
+        let rows = match self.read_on(&self.shared.pool, &statement).await {
             Err(failure) if failure.is_too_slow() => {
                 self.ping(PING_PATIENCE).await?;
                 return Ok(MissedRead::TooSlow);
@@ -245,24 +248,6 @@ impl Store {
                 .map(change)
                 .collect::<Result<_, _>>()?,
         }))
-    }
-
-    /// As other reads, but with a deadline of its own behind the wait for a connection: what takes too long by that is itself too slow, and not
-    /// what stood before it.
-    async fn read_missed(&self, mut statement: Statement<'_>) -> Result<Vec<Row>, QueryFailure> {
-        let pool = &self.shared.pool;
-        let lease = self.lease(pool, statement.deadline).await?;
-        statement.deadline = self.deadline();
-        match answer_over(lease, &statement).await {
-            Err(failure) if failure.fault.is_of_connection() => {
-                failure.renew(pool);
-                log::debug!("repeating a replay on a new connection: {}", failure.text);
-                let lease = self.lease(pool, statement.deadline).await?;
-                statement.deadline = self.deadline();
-                answer_over(lease, &statement).await
-            }
-            other => other,
-        }
     }
 
     /// The data of events that did not fit into a payload. Rows that are gone are left out.

@@ -1,5 +1,9 @@
 //! Where the database is and how to reach it: pools for statements, a bare connection for the listener.
 
+mod hosts;
+mod timelines;
+mod tls;
+
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -11,21 +15,29 @@ use deadpool_postgres::{
 };
 use tokio::task::JoinHandle;
 use tokio_postgres::config::TargetSessionAttrs;
-use tokio_postgres::{CancelToken, Client, Config, Connection, Error, Socket};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{CancelToken, Client, Config, Error};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Way;
+pub use tls::{DbConnection, TlsError, check_ca_file};
+
+use hosts::Hosts;
+use timelines::Timelines;
+use tls::Tls;
+
 use super::describe::{Obstacle, describe};
-use super::hosts::Hosts;
-use super::timelines::Timelines;
-use super::tls::{self, Tls};
 use crate::config::DatabaseConfig;
 use crate::sync::lock;
 
-/// The TLS stream that the connector makes, or plain TCP.
-pub type DbConnection =
-    Connection<Socket, <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream>;
+/// What is between the pools and PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Nothing: a connection is a session, and each statement is prepared once in it. There are as many of them as
+    /// functions that the service calls.
+    Direct,
+    /// Perhaps a pooler that gives each transaction another session (PgBouncer, `pool_mode = transaction`): nothing
+    /// is left behind in a session.
+    Pooler,
+}
 
 /// All of a connection: TCP, TLS and authentication, at as many hosts as there are.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

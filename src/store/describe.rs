@@ -3,7 +3,7 @@
 use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::SqlState;
 
-use super::migrations;
+use super::migration_files::is_own;
 
 /// All connections of a pool were in use until there was no more time.
 pub(super) const NONE_CAME_FREE: &str = "no pooled connection came free in time";
@@ -44,7 +44,7 @@ fn host_function_in(context: &str) -> Option<&str> {
     };
     let is_of_names = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let name = called.rsplit(|c| !is_of_names(c)).next().unwrap_or(called);
-    (!migrations::is_own(name)).then_some(place)
+    (!is_own(name)).then_some(place)
 }
 
 /// The server's own words, with its code: tokio-postgres alone prints only "db error".

@@ -2,7 +2,6 @@
 
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use super::connect::RenewablePool;
 use super::describe;
 use super::describe::host_function;
 use crate::error::{Denial, Error};
@@ -157,13 +156,6 @@ impl QueryFailure {
     pub(super) fn search_given_up() -> Self {
         let text = "a search was given up after SEARCH_TIMEOUT_SECONDS";
         Self::because(Fault::SearchGivenUp, text)
-    }
-
-    /// Replaces the pool's connections where a statement was lost.
-    pub(super) fn renew(&self, pool: &RenewablePool) {
-        if self.fault == Fault::StatementLost {
-            pool.renew_sessions();
-        }
     }
 
     fn because(fault: Fault, text: &str) -> Self {

@@ -5,24 +5,20 @@
 //! many wait, most of the pool is left to everybody else. Of the tries one user has a part only: whose changes take long, for
 //! whatever reason, delays the others by little.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::future::ready;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::failure::QueryFailure;
-use super::marks::{SlowReaders, Stopwatch};
 use crate::error::Error;
 use crate::fair_semaphore::{FairSemaphore, Head, Permit};
+use crate::keyed_lines::{KeyedLines, Place};
+use crate::limits::Holder;
 use crate::model::UserId;
-use crate::sync::{acquire_owned, lock};
 use crate::turns;
 
 /// Between two tries for a row that is held; doubled up to the maximum.
@@ -82,16 +78,8 @@ pub(super) struct HeldRows {
     tries: FairSemaphore,
     /// For rows that are known to be held.
     retries: FairSemaphore,
-    /// The queue at each row that somebody waits for. A std mutex: held to look a row up.
-    queues: Mutex<HashMap<Uuid, Queue>>,
-}
-
-/// The queue at a row that is held.
-struct Queue {
-    /// Whose permit is held by the first in it.
-    first: Arc<Semaphore>,
-    /// How many stand in it, the first one among them.
-    places: usize,
+    /// Those who wait for a row that is held; one of each row is tried for.
+    queues: KeyedLines<Uuid>,
 }
 
 /// One change, until it has been made or given up.
@@ -101,20 +89,11 @@ pub(super) struct Attempts<'a> {
     user: UserId,
     /// Where the user's own line need not be waited in before the first try.
     head: Option<Head>,
-    /// Where it is to be known how long its statement takes.
-    measured_by: Option<&'a Arc<SlowReaders>>,
     row: Uuid,
-    place: Option<Place<'a>>,
-    pause: Duration,
-}
-
-/// A place in the queue at a row that is held.
-struct Place<'a> {
-    rows: &'a HeldRows,
-    row: Uuid,
-    first: Arc<Semaphore>,
-    /// At its head.
+    place: Option<Place<Uuid>>,
+    /// At the head of that queue.
     turn: Option<OwnedSemaphorePermit>,
+    pause: Duration,
 }
 
 impl HeldRows {
@@ -123,7 +102,7 @@ impl HeldRows {
         Self {
             tries: FairSemaphore::new(tries, each),
             retries: FairSemaphore::new(RETRIES, 1),
-            queues: Mutex::default(),
+            queues: KeyedLines::new(1),
         }
     }
 
@@ -133,9 +112,9 @@ impl HeldRows {
             rows: self,
             user,
             head: None,
-            measured_by: None,
             row,
             place: None,
+            turn: None,
             pause: Duration::ZERO,
         }
     }
@@ -143,7 +122,7 @@ impl HeldRows {
     /// The head of this user's own line, for a change that is made together with those of others, or tried from there. As for a try
     /// ([`Attempts::next`]), nobody waits whose caller has gone.
     pub async fn head(&self, user: UserId, gone: Gone<'_>) -> Result<Head, CallerGone> {
-        unless_gone(self.tries.head(user), gone).await
+        unless_gone(self.tries.head(Holder::User(user)), gone).await
     }
 
     /// A try for changes of several users, who are all at the head of their own line. To be held as that of one.
@@ -156,43 +135,13 @@ impl HeldRows {
         self.tries.waiting()
     }
 
-    fn queues(&self) -> MutexGuard<'_, HashMap<Uuid, Queue>> {
-        lock(&self.queues)
-    }
-
     /// Whether it is known to be held.
     pub fn is_waited_for(&self, row: Uuid) -> bool {
-        self.queues().contains_key(&row)
-    }
-
-    fn queue_up(&self, row: Uuid) -> Place<'_> {
-        let mut queues = self.queues();
-        let queue = queues.entry(row).or_insert_with(|| Queue {
-            first: Arc::new(Semaphore::new(1)),
-            places: 0,
-        });
-        queue.places += 1;
-        Place {
-            rows: self,
-            row,
-            first: Arc::clone(&queue.first),
-            turn: None,
-        }
+        self.queues.contains(row)
     }
 }
 
-impl<'a> Attempts<'a> {
-    /// As a mark of the user's.
-    pub fn measured_by(mut self, readers: &'a Arc<SlowReaders>) -> Self {
-        self.measured_by = Some(readers);
-        self
-    }
-
-    /// To be held as long as a try's permit.
-    pub fn stopwatch(&self) -> Option<Stopwatch> {
-        self.measured_by.map(|readers| readers.begin(self.user))
-    }
-
+impl Attempts<'_> {
     /// The first of them from the head of the user's own line.
     pub fn starting_at(mut self, head: Option<Head>) -> Self {
         self.head = head;
@@ -220,30 +169,35 @@ impl<'a> Attempts<'a> {
 
     /// A try as for a row of which nothing is known.
     async fn first(&mut self, gone: Gone<'_>) -> Result<Permit, CallerGone> {
-        match self.head.take() {
-            Some(head) => unless_gone(head.permit(), gone).await,
-            None => unless_gone(self.rows.tries.acquire(self.user, ready(())), gone).await,
-        }
+        let (head, rows, holder) = (self.head.take(), self.rows, Holder::User(self.user));
+        let permit = async {
+            let head = match head {
+                Some(head) => head,
+                None => rows.tries.head(holder).await,
+            };
+            head.permit().await
+        };
+        unless_gone(permit, gone).await
     }
 
     /// When its turn at the row has come, and the pause is over.
     async fn retry(&mut self) -> Permit {
         let place = self
             .place
-            .get_or_insert_with(|| self.rows.queue_up(self.row));
-        if place.turn.is_none() {
-            place.turn = Some(acquire_owned(Arc::clone(&place.first)).await);
+            .get_or_insert_with(|| self.rows.queues.place(self.row));
+        if self.turn.is_none() {
+            self.turn = Some(place.head().await);
         }
         tokio::time::sleep(self.pause).await;
-        self.rows.retries.acquire(self.user, ready(())).await
+        let head = self.rows.retries.head(Holder::User(self.user)).await;
+        head.permit().await
     }
 
     /// The row is held.
     pub fn failed(&mut self) {
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, MAX_PAUSE);
-        if self.place.is_none() {
-            self.place = Some(self.rows.queue_up(self.row));
-        }
+        self.place
+            .get_or_insert_with(|| self.rows.queues.place(self.row));
     }
 
     /// Why it was not made, where [`next`](Self::next) did not come in time: the row was held until then, or others' changes, or the
@@ -275,19 +229,10 @@ async fn unless_gone<T>(coming: impl Future<Output = T>, gone: Gone<'_>) -> Resu
     }
 }
 
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if let Entry::Occupied(mut queue) = self.rows.queues().entry(self.row) {
-            queue.get_mut().places -= 1;
-            if queue.get().places == 0 {
-                queue.remove();
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use super::*;
 
     const ROW: Uuid = Uuid::from_u128(1);
@@ -326,18 +271,7 @@ mod tests {
         drop((retry, first, tries));
         let retry = second.next(Gone::never()).await.expect("its turn");
         drop((retry, second));
-        assert!(rows.queues().is_empty());
-    }
-
-    /// A place whose drop has let the lock of the queues go has the semaphore for a moment more: long enough for the next to leave.
-    #[test]
-    fn whoever_leaves_last_leaves_nothing_behind_beside_another_who_is_leaving() {
-        let rows = three();
-        let last = rows.queue_up(ROW);
-        let of_one_who_is_leaving = Arc::clone(&last.first);
-        drop(last);
-        assert!(rows.queues().is_empty());
-        drop(of_one_who_is_leaving);
+        assert_eq!(rows.queues.len(), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -362,7 +296,7 @@ mod tests {
         let crowded = third.next(Gone::when(pin!(ready(())))).await;
         assert!(crowded.is_err());
         drop((first, second, third));
-        assert!(rows.queues().is_empty());
+        assert_eq!(rows.queues.len(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Row, RowStream, Statement};
 
-use super::Connector;
+use super::connect::{Connector, Way};
 use super::failure::{Fault, QueryFailure, ends_session};
 
 /// A typed parameter: where a pooler in transaction mode may stand before the database, statements are sent unprepared
@@ -21,17 +21,6 @@ pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// Somebody's turn, whatever it is that they waited for: it is over when all clones are dropped.
 pub(super) type Turn = Arc<dyn Any + Send + Sync>;
-
-/// What is between the pools and PostgreSQL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// Nothing: a connection is a session, and each statement is prepared once in it. There are as many of them as
-    /// functions that the service calls.
-    Direct,
-    /// Perhaps a pooler that gives each transaction another session (PgBouncer, `pool_mode = transaction`): nothing
-    /// is left behind in a session.
-    Pooler,
-}
 
 /// How long the statement of a caller who went away may run on. Nearly all have ended by then, and their connection goes back;
 /// closing it would make PostgreSQL start a process for another one, and a client that calls and hangs up would have it do nothing else.

@@ -21,7 +21,7 @@ use tokio_postgres::Row;
 
 pub(super) use line::MarksLine;
 pub use line::{Marked, MarksFigures};
-pub(super) use slow_readers::{SlowReaders, Stopwatch};
+pub(super) use slow_readers::SlowReaders;
 
 use line::{Answer, Gathering, InLine, Mark, Place, Waiter};
 
@@ -61,12 +61,13 @@ impl Store {
         let Shared {
             held_rows,
             marks,
+            slow_readers,
             timeout,
             ..
         } = &*self.shared;
         let head = timeout_at(deadline, held_rows.head(reader, gone.as_mut())).await;
         let head = head.map_err(|_| no_turn(*timeout))??;
-        if let Some(_apart) = marks.slow_readers.apart(reader) {
+        if let Some(_apart) = slow_readers.apart(reader) {
             let _counts = marks.beside_others();
             return self.mark_alone(mark, head, deadline, gone).await;
         }
@@ -133,6 +134,11 @@ impl Store {
             reader,
             up_to,
         } = mark;
+        let Shared {
+            held_rows,
+            slow_readers,
+            ..
+        } = &*self.shared;
         let mut head = Some(head);
         let mut marked_count = 0;
         let mut after: i64 = 0;
@@ -147,16 +153,17 @@ impl Store {
                 deadline,
                 ..self.select_telling("*", "chat_mark_read($1, $2, $3, $4)", &params)
             };
-            let attempts = self.shared.held_rows.attempts(reader, conversation.0);
-            let attempts = attempts
-                .starting_at(head.take())
-                .measured_by(&self.shared.marks.slow_readers);
-            let rows = self.change_in(attempts, statement, gone.as_mut()).await?;
+            let attempts = held_rows.attempts(reader, conversation.0);
+            let attempts = attempts.starting_at(head.take());
+            let stopwatch = || slow_readers.begin(reader);
+            let rows = self
+                .change_in(attempts, statement, gone.as_mut(), stopwatch)
+                .await?;
             let status: String = single(&rows, 0)?;
             reader_verdict(&status, conversation, reader)?;
             marked_count += single::<i64>(&rows, 1)?;
             if marked_count > 0 {
-                self.shared.marks.slow_readers.clear(reader);
+                slow_readers.clear(reader);
             }
             match single::<Option<i64>>(&rows, 3)? {
                 // The last of these transactions may have ended later than the whole of it was to.
@@ -218,13 +225,17 @@ impl Store {
 
     /// What they marked together took so long.
     fn answer_all(&self, part: Vec<Waiter>, outcomes: &[Outcome], took: Duration) {
-        let marks = &self.shared.marks;
+        let Shared {
+            marks,
+            slow_readers,
+            ..
+        } = &*self.shared;
         marks.went_well(part.len());
         let readers = part.iter().map(|waiter| waiter.mark.reader);
-        let was_slow = marks.slow_readers.took(readers, took);
+        let was_slow = slow_readers.took(readers, took);
         for (waiter, outcome) in part.into_iter().zip(outcomes) {
             if !was_slow && outcome.marked.marked_count > 0 {
-                marks.slow_readers.clear(waiter.mark.reader);
+                slow_readers.clear(waiter.mark.reader);
             }
             let answer = answer_for(waiter.mark, outcome);
             waiter.answer(answer);

@@ -1,17 +1,18 @@
 //! Full-text search over a user's own conversations.
 
-use std::future::ready;
 use std::time::Duration;
 
 use postgres_types::Type;
-use tokio::time::Instant;
 use tokio_postgres::Row;
 
-use super::failure::QueryFailure;
+use super::failure::{Fault, QueryFailure};
 use super::lease::Param;
-use super::{Listing, PAGE_BYTES, Page, Store, column_of, listing, single, unknown_status};
+use super::{
+    Listing, PAGE_BYTES, Page, Statement, Store, column_of, listing, single, unknown_status,
+};
 use crate::error::{Denial, Error, Resource};
 use crate::fair_semaphore::FairSemaphore;
+use crate::limits::Holder;
 use crate::model::{ConversationId, UserId};
 use crate::turns;
 
@@ -89,28 +90,28 @@ impl Store {
 
     /// As [`Store::read`], when it is the user's turn.
     async fn search_in_turn(&self, user: UserId, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
-        let turn = self.shared.searches.semaphore.acquire(user, ready(()));
+        let searches = &self.shared.searches;
+        let turn = async {
+            let head = searches.semaphore.head(Holder::User(user)).await;
+            head.permit().await
+        };
         let refusal = "other searches take too long: try again";
         let turn = turns::within(self.shared.timeout, turn, turns::Kind::Searches, refusal).await?;
         let store = self.in_turn(turn);
-        match store.run_search(params).await {
-            Err(failure) if failure.fault.is_of_connection() => {
-                failure.renew(&self.shared.pool);
-                log::debug!("repeating a search on a new connection: {}", failure.text);
-                Ok(store.run_search(params).await?)
-            }
-            other => Ok(other?),
-        }
-    }
-
-    async fn run_search(&self, params: &[Param<'_>]) -> Result<Vec<Row>, QueryFailure> {
         let call = "chat_search($1, $2, $3, $4, $5, $6, $7, $8)";
-        let statement = self.select("message, status", call, params);
-        let lease = self.lease(&self.shared.pool, statement.deadline).await?;
-        // A deadline of its own: whoever waited long for a connection would have no time left for an answer.
-        let deadline = Instant::now() + self.shared.searches.timeout;
-        let answer = lease.answer(&statement.sql, params, deadline).await;
-        answer.unwrap_or_else(|_| Err(QueryFailure::search_given_up()))
+        let statement = Statement {
+            // Whoever waited long for a connection would have no time left for an answer.
+            own_time: Some(searches.timeout),
+            ..store.select("message, status", call, params)
+        };
+        let pool = &self.shared.pool;
+        store
+            .read_on(pool, &statement)
+            .await
+            .map_err(|failure| match failure.fault {
+                Fault::NoAnswer => QueryFailure::search_given_up().into(),
+                _ => failure.into(),
+            })
     }
 
     /// The text search configurations that the database has.

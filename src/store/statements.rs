@@ -1,5 +1,7 @@
 //! How a statement runs: over a connection of a pool, until its deadline, and a second time where that is safe.
 
+use std::time::Duration;
+
 use deadpool_postgres::{Object, Timeouts};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
@@ -20,6 +22,8 @@ pub(super) struct Statement<'a> {
     pub params: &'a [Param<'a>],
     /// By when it is to be answered; the wait for a connection counts.
     pub deadline: Instant,
+    /// What it may take once it has a connection. Then that counts and not `deadline`: each wait for a connection has the time of a statement.
+    pub own_time: Option<Duration>,
 }
 
 impl Store {
@@ -63,6 +67,7 @@ impl Store {
             sql: sql.into(),
             params,
             deadline: self.deadline(),
+            own_time: None,
         }
     }
 
@@ -87,9 +92,7 @@ impl Store {
     ) -> Result<Vec<Row>, QueryFailure> {
         match self.run(pool, statement).await {
             Err(failure) if failure.fault.is_of_connection() => {
-                failure.renew(pool);
-                log::debug!("repeating a read on a new connection: {}", failure.text);
-                self.run(pool, statement).await
+                self.repeat(pool, statement, &failure).await
             }
             other => other,
         }
@@ -115,15 +118,17 @@ impl Store {
         gone: Gone<'_>,
     ) -> Result<Vec<Row>, Error> {
         let attempts = self.shared.held_rows.attempts(user, row);
-        self.change_in(attempts, statement, gone).await
+        self.change_in(attempts, statement, gone, || ()).await
     }
 
-    /// What [`Store::change_row`] does, in these attempts.
-    pub(super) async fn change_in(
+    /// What [`Store::change_row`] does, in these attempts. What `beside` gives at each is held as long as the statement runs, though its
+    /// caller went away.
+    pub(super) async fn change_in<T: Send + Sync + 'static>(
         &self,
         mut attempts: Attempts<'_>,
         mut statement: Statement<'_>,
         mut gone: Gone<'_>,
+        beside: impl Fn() -> T,
     ) -> Result<Vec<Row>, Error> {
         let Shared { pool, timeout, .. } = &*self.shared;
         let deadline = statement.deadline;
@@ -137,7 +142,7 @@ impl Store {
             if Instant::now() >= deadline {
                 return Err(attempts.given_up(*timeout));
             }
-            let store = self.in_turn((permit, attempts.stopwatch()));
+            let store = self.in_turn((permit, beside()));
             // A change that has waited for nearly as long as it may is given time to be answered: otherwise none of those behind it would be.
             statement.deadline = deadline.max(self.deadline_of_turn());
             let lease = tokio::select! {
@@ -160,8 +165,26 @@ impl Store {
         pool: &RenewablePool,
         statement: &Statement<'_>,
     ) -> Result<Vec<Row>, QueryFailure> {
-        let lease = self.lease(pool, statement.deadline).await?;
+        let connected_by = match statement.own_time {
+            None => statement.deadline,
+            Some(_) => self.deadline(),
+        };
+        let lease = self.lease(pool, connected_by).await?;
         answer_over(lease, statement).await
+    }
+
+    /// A statement again, on a new connection: what failed was of the one before.
+    async fn repeat(
+        &self,
+        pool: &RenewablePool,
+        statement: &Statement<'_>,
+        failure: &QueryFailure,
+    ) -> Result<Vec<Row>, QueryFailure> {
+        if failure.fault == Fault::StatementLost {
+            pool.renew_sessions();
+        }
+        log::debug!("repeating on a new connection: {}", failure.text);
+        self.run(pool, statement).await
     }
 
     /// What [`Store::change_on`] does, over a connection of the pool's to begin with.
@@ -173,9 +196,7 @@ impl Store {
     ) -> Result<Vec<Row>, QueryFailure> {
         match answer_over(lease, statement).await {
             Err(failure) if failure.fault == Fault::StatementLost => {
-                failure.renew(pool);
-                log::debug!("repeating a call on a new connection: {}", failure.text);
-                self.run(pool, statement).await
+                self.repeat(pool, statement, &failure).await
             }
             other => other,
         }
@@ -228,11 +249,11 @@ impl Store {
     }
 }
 
-pub(super) async fn answer_over(
-    lease: Lease,
-    statement: &Statement<'_>,
-) -> Result<Vec<Row>, QueryFailure> {
-    let answer = lease.answer(&statement.sql, statement.params, statement.deadline);
+/// The statement over a connection that is there now.
+async fn answer_over(lease: Lease, statement: &Statement<'_>) -> Result<Vec<Row>, QueryFailure> {
+    let own = statement.own_time.map(|own_time| Instant::now() + own_time);
+    let deadline = own.unwrap_or(statement.deadline);
+    let answer = lease.answer(&statement.sql, statement.params, deadline);
     let answer = answer.await;
     answer.unwrap_or_else(|_| Err(QueryFailure::no_answer()))
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 
-use super::slow_readers::SlowReaders;
 use crate::error::Error;
 use crate::fair_semaphore::Head;
 use crate::model::{ConversationId, Seq, UserId};
@@ -107,8 +106,6 @@ pub struct MarksLine {
     state: Mutex<State>,
     batches: AtomicU64,
     batched: AtomicU64,
-    /// Who does not stand in it, since others would wait long for them.
-    pub slow_readers: Arc<SlowReaders>,
 }
 
 struct State {
@@ -135,7 +132,6 @@ impl MarksLine {
             }),
             batches: AtomicU64::new(0),
             batched: AtomicU64::new(0),
-            slow_readers: Arc::new(SlowReaders::new()),
         }
     }
 

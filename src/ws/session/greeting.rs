@@ -10,10 +10,9 @@ use tokio_tungstenite::tungstenite::Message;
 use super::sending::interrupted;
 use super::{Incoming, Session, hold_back};
 use crate::error::Error;
-use crate::fair_semaphore::Permit;
 use crate::limits::SMALL;
 use crate::logging::Repeats;
-use crate::replay::Resume;
+use crate::replay::{ReplayTurn, Resume};
 use crate::until::until;
 use crate::ws::close::CloseReason;
 use crate::ws::in_flight;
@@ -97,7 +96,7 @@ where
     }
 
     /// Waits until the user's frames are counted and for the turn to be read for, unless the client goes before it comes.
-    async fn wait_for_permit(&mut self) -> Result<Permit, CloseReason> {
+    async fn wait_for_permit(&mut self) -> Result<ReplayTurn, CloseReason> {
         let (services, user) = (Arc::clone(&self.services), self.user);
         let counted = services.frame_limiter.counted(user, FRAMES_OF_A_REPLAY);
         let permit = tokio::select! {

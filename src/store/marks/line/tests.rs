@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::fair_semaphore::FairSemaphore;
+use crate::limits::Holder;
 
 /// As long as a mark is waited for.
 const DB_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,7 +19,7 @@ struct Scene {
 impl Scene {
     fn set() -> Self {
         let turns = FairSemaphore::new(1, 1);
-        let head = turns.head(UserId(Uuid::nil())).now_or_never();
+        let head = turns.head(Holder::Anybody).now_or_never();
         Self {
             line: Arc::new(MarksLine::new()),
             head: head.expect("nobody else is there"),

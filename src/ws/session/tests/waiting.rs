@@ -3,11 +3,11 @@
 use tokio::time::timeout;
 
 use super::*;
-use crate::fair_semaphore::Permit;
+use crate::replay::ReplayTurn;
 
 impl Stage {
     /// A client that comes back, and waits while the permit is taken.
-    async fn waiting(&self, expiry: Option<Expiry>) -> (Client, JoinHandle<()>, Permit) {
+    async fn waiting(&self, expiry: Option<Expiry>) -> (Client, JoinHandle<()>, ReplayTurn) {
         let permit = self
             .services
             .replay

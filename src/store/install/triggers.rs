@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use postgres_types::Type;
 
-use super::{Store, single};
 use crate::error::Error;
+use crate::store::Store;
+use crate::store::rows::single;
 use crate::sync::lock;
 
 /// All of them. By their names, since the host may have triggers on these tables that are called `chat_…` as well, and off on purpose.

@@ -1,11 +1,11 @@
 //! `sql/roles.sql` for a database that has no `psql`: the embedded one, and those of tests.
 
-use super::quoted_text;
+use crate::store::quoted_text;
 
 /// Serves: it owns nothing, touches no table, and executes the functions that it calls.
 pub const SERVICE: &str = "pgchat_service";
 
-const FILE: &str = include_str!("../../sql/roles.sql");
+const FILE: &str = include_str!("../../../sql/roles.sql");
 
 /// The file without what only `psql` understands, with its variables filled in; those that are not given have the file's
 /// defaults.

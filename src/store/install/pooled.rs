@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, Error};
 
-use super::Connector;
+use crate::store::connect::Connector;
 
 /// For the question as a whole: a pooler whose sessions are all taken lets it wait.
 const PATIENCE: Duration = Duration::from_secs(5);

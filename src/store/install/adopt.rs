@@ -11,20 +11,20 @@ use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
-use super::describe;
 use super::lock_retries::{
     LockRetries, Purpose, is_locked, patiently, wait_briefly, wait_for_autovacuum, wait_for_long,
 };
+use crate::store::describe;
 
 /// Whether the tables can be adopted; an error says what to do.
-const CHECK: &str = include_str!("../../sql/adopt/check.sql");
+const CHECK: &str = include_str!("../../../sql/adopt/check.sql");
 
 /// The host's indexes on the tables that are better dropped, and why.
-const INDEXES: &str = include_str!("../../sql/adopt/indexes.sql");
+const INDEXES: &str = include_str!("../../../sql/adopt/indexes.sql");
 
-const TABLES: &str = include_str!("../../sql/migrations/V1__tables.sql");
+const TABLES: &str = include_str!("../../../sql/migrations/V1__tables.sql");
 
-const PRIVILEGES: &str = include_str!("../../sql/privileges.sql");
+const PRIVILEGES: &str = include_str!("../../../sql/privileges.sql");
 
 /// Messages in one transaction: their rows are locked for that long, a fraction of a second.
 const BATCH: i64 = 5_000;

@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
-use super::{DbConnection, describe};
+use super::tls::DbConnection;
+use crate::store::describe;
 use crate::sync::lock;
 
 /// Text, in one round trip, and nothing is left in the session. Whoever may not ask, or whose server cannot say, is not told apart.

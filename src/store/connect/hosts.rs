@@ -12,8 +12,9 @@ use tokio_postgres::{Client, Config, Error};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::timelines::{Timeline, Timelines};
-use super::{DbConnection, describe};
+use super::tls::DbConnection;
 use crate::logging::Repeats;
+use crate::store::describe;
 
 pub(super) struct Hosts {
     /// One for each, in their order; at least one.

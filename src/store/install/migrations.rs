@@ -3,23 +3,16 @@
 //! refinery reads the files and tells by checksums whether one was changed; it applies none, since it commits before anything else could be
 //! done. New functions are everybody's to execute, and most of them run with their owner's rights: so the same transaction takes that back.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
 
 use postgres_types::Type;
 use refinery::Migration;
 use tokio_postgres::{Client, Error};
 
 use super::adopt::has;
+use super::error::MigrateError;
 use super::lock_retries::LockRetries;
-use super::migrate::MigrateError;
-
-mod embedded {
-    refinery::embed_migrations!("sql/migrations");
-}
-
-/// Who may execute what, whatever the migrations added.
-const PRIVILEGES: &str = include_str!("../../sql/privileges.sql");
+use crate::store::migration_files::{PRIVILEGES, all, routines};
 
 const HISTORY: &str = "create table if not exists chat_schema_history \
      (version int4 primary key, name varchar(255), applied_on varchar(255), checksum varchar(255))";
@@ -88,13 +81,6 @@ pub(super) fn not_among(applied: &[i64]) -> Vec<String> {
         .collect()
 }
 
-/// By their numbers: refinery has them by the names of their files.
-fn all() -> Vec<Migration> {
-    let mut migrations = embedded::migrations::runner().get_migrations().clone();
-    migrations.sort();
-    migrations
-}
-
 /// The checksum of each that was applied.
 async fn applied(client: &Client, schema: &str) -> Result<BTreeMap<i32, String>, Error> {
     let history = format!("{schema}.chat_schema_history");
@@ -147,48 +133,4 @@ fn privileges() -> String {
         "set local pgchat.routines = '{}'; {PRIVILEGES}",
         routines.join(",")
     )
-}
-
-/// The names of all functions and procedures that the migrations make.
-fn routines() -> BTreeSet<String> {
-    let all = all();
-    all.iter()
-        .filter_map(Migration::sql)
-        .flat_map(made_by)
-        .collect()
-}
-
-/// Whether pgchat has a function of this name. Others may begin with `chat_` as well.
-pub(super) fn is_own(function: &str) -> bool {
-    static OWN: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
-        let mut own = routines();
-        own.extend(made_by(PRIVILEGES));
-        own
-    });
-    OWN.contains(function)
-}
-
-fn made_by(sql: &str) -> impl Iterator<Item = String> {
-    let made = [
-        "create function ",
-        "create or replace function ",
-        "create procedure ",
-    ];
-    let definitions = made
-        .into_iter()
-        .flat_map(move |made| sql.split(made).skip(1));
-    definitions.map(|definition| definition.split('(').next().unwrap_or_default().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn migrations_are_applied_in_the_order_of_their_numbers() {
-        let versions: Vec<i32> = all().iter().map(Migration::version).collect();
-        let expected: Vec<i32> = (1..).take(versions.len()).collect();
-        assert_eq!(versions, expected);
-        assert!(versions.len() > 10);
-    }
 }

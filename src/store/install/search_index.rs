@@ -14,11 +14,11 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::adopt::is_true;
-use super::connect::{LASTING, UNHURRIED};
-use super::failure::Fault;
 use super::migrate::other_owner;
-use super::search::Tidied;
-use super::{ConnectError, Connector, Store, describe, quoted_name};
+use crate::store::connect::{ConnectError, Connector, LASTING, UNHURRIED};
+use crate::store::failure::Fault;
+use crate::store::search::Tidied;
+use crate::store::{Store, describe, quoted_name};
 
 /// Between two tries for the lock, while another session builds.
 const LOCK_PAUSE: Duration = Duration::from_millis(200);

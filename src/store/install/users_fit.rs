@@ -4,8 +4,8 @@ use std::fmt;
 
 use tokio_postgres::Row;
 
-use super::Store;
-use super::failure::QueryFailure;
+use crate::store::Store;
+use crate::store::failure::QueryFailure;
 
 /// A line for the log, of how the table was linked.
 pub(super) struct Note {
@@ -59,7 +59,7 @@ impl Fit {
 }
 
 impl Store {
-    /// Whether `chat_users()` can be asked, and still fits. [`Fault::Refused`](super::failure::Fault::Refused): the host's table has changed so
+    /// Whether `chat_users()` can be asked, and still fits. [`Fault::Refused`](crate::store::failure::Fault::Refused): the host's table has changed so
     /// that it cannot, or a policy fails.
     pub(super) async fn try_users(&self) -> Result<Fit, QueryFailure> {
         let sql = format!("select * from {}chat_try_users()", self.shared.prefix);

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
-use super::describe;
+use crate::store::describe;
 
 /// How long a statement waits for a lock: everybody else who wants the table waits behind it. Less than PostgreSQL's
 /// `deadlock_timeout` (1 s), so that it is the migration that gives up, of two transactions that wait for each other.

@@ -8,14 +8,13 @@ use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::adopt::{self, is_true};
-use super::connect::{ISOLATION, LASTING, UNHURRIED};
-use super::describe::{describe, host_function};
-use super::failure::Fault;
+use super::error::{MIGRATING, MigrateError, classified, left_undone};
 use super::lock_retries::{LOCK_WAIT, LockRetries, Purpose};
 use super::migrations;
 use super::pooled::is_pooled;
-use super::users_table::left_undone;
-use super::{ConnectError, Connector, UsersTable, quoted_name, quoted_text};
+use super::users_table::UsersTable;
+use crate::store::connect::{Connector, ISOLATION, LASTING, UNHURRIED};
+use crate::store::{describe, quoted_name, quoted_text};
 
 /// Replicas that start together migrate one after the other. Tried and not waited for: a
 /// session that waits holds a snapshot, for whose end an index that is built concurrently would wait.
@@ -31,32 +30,6 @@ const MIGRATION_LOCK_TOLD: Duration = Duration::from_secs(1);
 /// second each; a migration may hold it for as long as others hold its tables, and Kubernetes gives a start 180 s
 /// (`deploy/kubernetes`), again and again.
 const SERVE_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Why the schema could not be applied; one line.
-#[derive(Debug, thiserror::Error)]
-pub enum MigrateError {
-    #[error("cannot connect to the database: {0}")]
-    Connect(#[from] ConnectError),
-    /// The database went away meanwhile, or was busy: nothing was applied by halves, try again.
-    #[error("cannot apply the schema: {0}")]
-    Interrupted(String),
-    #[error("cannot apply the schema: {0}")]
-    Failed(String),
-    /// The text of this migration is another one than when it was applied. That of a released version never changes.
-    #[error(
-        "the database was made by another build of pgchat: migration {0} had another text when it was applied, which happens \
-         between two states of a version that is not released"
-    )]
-    Diverged(String),
-    #[error("users table: {0}")]
-    Users(String),
-    /// Nothing was asked for but that.
-    #[error(
-        "a pooler that gives each transaction another session stands before the database (PgBouncer in transaction mode, for \
-         example): LISTEN_DATABASE_URL must lead past it"
-    )]
-    Pooled,
-}
 
 /// What the embedded database gets besides the schema, in the same session: nobody else makes it there.
 #[derive(Clone, Copy, Debug)]
@@ -338,32 +311,5 @@ async fn versions(client: &Client, schema: &str) -> Result<Vec<i64>, tokio_postg
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 
-impl From<tokio_postgres::Error> for MigrateError {
-    fn from(error: tokio_postgres::Error) -> Self {
-        classified(&error, describe(&error), MIGRATING, Self::Failed)
-    }
-}
-
 /// The function that lets a role serve: for its owner, not for this program to call.
 const GRANTING: &str = "chat_grant_service";
-
-/// Who lacks the rights to migrate.
-const MIGRATING: &str = "a role with the rights must run \"pgchat migrate\": sql/roles.sql makes roles for that and for serving";
-
-/// Worth another try, or what `otherwise` makes of it: with `advice` where rights are missing, unless the error has its own.
-pub(super) fn classified(
-    error: &tokio_postgres::Error,
-    text: String,
-    advice: &str,
-    otherwise: impl Fn(String) -> MigrateError,
-) -> MigrateError {
-    let lacks_rights = error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
-    let is_advised = error.as_db_error().is_some_and(|db| db.hint().is_some());
-    if Fault::of(error).may_pass() {
-        MigrateError::Interrupted(text)
-    } else if lacks_rights && !is_advised && host_function(error).is_none() {
-        otherwise(format!("{text}; {advice}"))
-    } else {
-        otherwise(text)
-    }
-}
