@@ -227,7 +227,13 @@ impl Hub {
         }
     }
 
-    /// Whether any of these users has a socket here.
+    /// Whether any of these users has a socket here; where none has, an event is not made a frame and not read back.
+    ///
+    /// A socket that is registered in the next moment misses nothing by that. PostgreSQL hands out a notification when its transaction has
+    /// ended for every new snapshot on that server, so what is passed over had committed, visibly, before the socket was registered. What its
+    /// client has of the time before comes from readings that begin after that (a replay, or what it loads once it has `connected`), and has the
+    /// row in that state or a later one. The socket's first cursor is the position at its registration: where that is not above the event, a
+    /// client that comes back with it gets the event once more. What comes later of the row is later than what was loaded, or a repeat.
     pub fn concerns(&self, users: &[UserId]) -> bool {
         self.lock().has_any(users)
     }

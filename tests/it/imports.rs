@@ -1,4 +1,4 @@
-//! Imports run one way (ARCHITECTURE.md, "Code map"): no module of `src/` needs one that needs it, nor does one of several below the same
+//! Imports run one way (ARCHITECTURE.md, "Rules"): no module of `src/` needs one that needs it, nor does one of several below the same
 //! module. And statements are given to the database in few places.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -355,5 +355,21 @@ fn listed_paths(mut list: &str) -> (Vec<Place>, &str) {
         if rest[end..].starts_with('}') {
             return (all, list);
         }
+    }
+}
+
+/// What goes out to sockets comes from the database, and by no other way.
+#[test]
+fn no_module_names_what_it_must_not_know() {
+    const MUST_NOT: [(&str, &str); 4] = [
+        ("http", "ws"),
+        ("ws", "http"),
+        ("hub", "store"),
+        ("store", "hub"),
+    ];
+    let mut imports = Imports::new();
+    read_below(Path::new(env!("CARGO_MANIFEST_DIR")), "src", &mut imports);
+    for (module, other) in MUST_NOT {
+        assert!(!imports[module].contains(other), "{module} names {other}");
     }
 }
