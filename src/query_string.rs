@@ -133,9 +133,15 @@ impl Query {
 
     /// `true` or `false`; absent, it is false.
     pub fn flag(&self, name: &str) -> Checked<bool> {
+        Ok(self.choice(name)?.unwrap_or(false))
+    }
+
+    /// `true` or `false`, or neither.
+    pub fn choice(&self, name: &str) -> Checked<Option<bool>> {
         match self.text(name)? {
-            None | Some("false") => Ok(false),
-            Some("true") => Ok(true),
+            None => Ok(None),
+            Some("false") => Ok(Some(false)),
+            Some("true") => Ok(Some(true)),
             Some(other) => Err(vec![format!(
                 "{name} must be true or false, not {}",
                 quoted(other)

@@ -172,6 +172,10 @@ export interface Events {
   message_deleted: Message;
   messages_read: { conversationId: string; readerId: string; upToSeq: number };
   conversation_created: Conversation;
+  /**
+   * That somebody stopped may not be told (their connection or yours was lost): end it yourself, `limits.typingSeconds` after the last `isTyping: true`,
+   * which is repeated while they go on.
+   */
   typing: { conversationId: string; userId: string; isTyping: boolean };
   presence: { userId: string; isOnline: boolean; lastSeenAt: string | null };
   /**
@@ -232,6 +236,11 @@ export interface ChatSettings {
   timeoutMs?: number;
   /** Default: the global one. Node before 22 has none: the package `ws`. */
   WebSocket?: new (url: string, protocols: string[]) => any;
+  /**
+   * Default: the global one. Your own may add what a gateway before the service wants: `(url, init) => fetch(url, { ...init, credentials: 'include' })`.
+   * What it throws is an error `network`.
+   */
+  fetch?: (url: string, init: RequestInit) => Promise<Response>;
   random?: () => number;
 }
 
@@ -253,7 +262,8 @@ export interface ChatClient {
   on<Type extends keyof Events>(type: Type, listener: (data: Events[Type], frame?: Frame<Events[Type]>) => unknown): () => void;
 
   /**
-   * By itself once the client is made; by hand after `stopped` or `closed`, or to wait no longer. Resolves once the handshake is on its
+   * By itself once the client is made; by hand after `stopped` or `closed`, or to wait no longer. While it is `online`, it asks the service for
+   * a sign of life, and takes the connection for lost without one within 5 s. Resolves once the handshake is on its
    * way: the event `connected` tells that there is a connection, `status` what else becomes of it.
    */
   connect(): Promise<void>;
@@ -308,7 +318,7 @@ export interface ChatClient {
     get(messageId: string): Promise<Message>;
   };
   users: {
-    /** By last name, first name, id. `q`: any part of the full name, in either order. All users, or those of one `role`, or those who are `active`, or both. */
+    /** By last name, first name, id. `q`: any part of the full name, in either order. All users, or those of one `role`, or those who are `active` (`false`: are not), or both. */
     list(query?: Page & { q?: string; role?: Role | (string & {}); active?: boolean }): Promise<{ users: User[]; hasMore: boolean }>;
     get(userId: string): Promise<User>;
   };

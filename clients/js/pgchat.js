@@ -15,14 +15,19 @@ const RETRIED = { unavailable: Infinity, too_many_requests: Infinity, request_ti
 
 const ENDED = ['stopped', 'closed', 'disconnected'];
 
+function needs(what) {
+  throw new TypeError(`needs ${what}`);
+}
+
 export function createChatClient(options = {}) {
   let {
     url = globalThis.location?.origin, userId, getToken, ticket, cursor,
     maxQueue = 100, maxTries = 10, maxWatched = 500, minDelayMs = 500, maxDelayMs = 30_000, stableMs = 10_000, timeoutMs = 15_000,
-    WebSocket = globalThis.WebSocket, random = Math.random,
+    WebSocket = globalThis.WebSocket, fetch = globalThis.fetch, random = Math.random,
   } = options;
-  const missing = !url ? 'url' : !WebSocket ? 'WebSocket' : !userId && !getToken && 'userId or getToken';
-  if (missing) throw new TypeError(`needs ${missing}`);
+  if (!url) needs('url');
+  if (!WebSocket) needs('WebSocket');
+  if (!userId && !getToken) needs('userId or getToken');
   url = new URL(url, globalThis.location).href.replace(/\/+$/, '');
 
   const listeners = {};
@@ -96,8 +101,8 @@ export function createChatClient(options = {}) {
     refusal = reason;
   }
 
-  /** The service knows which claim says whose a token is. */
-  const me = () => encodeURIComponent(userId || 'me');
+  /** An empty one would name the list. */
+  const part = (id) => encodeURIComponent(id || needs('an id'));
 
   async function http(path, query = {}, body, method = body ? 'POST' : 'GET', again = true) {
     const search = new URLSearchParams(JSON.parse(JSON.stringify(query)));
@@ -107,7 +112,7 @@ export function createChatClient(options = {}) {
     if (body) headers['content-type'] = 'application/json';
     let response, text, json;
     try {
-      response = await fetch(`${url}/api/v1/${path}?${search}`, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(timeoutMs) });
+      response = await fetch(`${url}/api/v1/${path}?${search}`, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout?.(timeoutMs) });
       text = await response.text();
     } catch (cause) {
       throw new ChatError('network', `${path}: ${cause}`, { cause });
@@ -125,11 +130,13 @@ export function createChatClient(options = {}) {
     return http(path, query, body, method, false);
   }
 
-  const own = async (path, query) => http(`chat/users/${me()}/${path}`, query);
+  /** The service knows which claim says whose a token is. */
+  const own = async (path, query) => http(`chat/users/${part(userId || 'me')}/${path}`, query);
 
   // Connection
 
   async function connect() {
+    if (status === 'online') probe(); // which may be long dead
     if (status === 'connecting' || status === 'online') return;
     listen('addEventListener');
     detach();
@@ -226,12 +233,12 @@ export function createChatClient(options = {}) {
     for (const asked of [...pending.values()]) settle(asked, error);
   }
 
-  /** Without waiting. */
   function wake({ type }) {
     if (type === 'visibilitychange' && globalThis.document?.hidden) return;
-    if (status === 'online') return tell('ping', {}, 5_000);
-    if (type === 'offline') return;
-    status = 'waiting'; // a handshake may hang
+    if (status !== 'online') {
+      if (type === 'offline') return;
+      status = 'waiting'; // a handshake may hang
+    }
     connect();
   }
 
@@ -346,7 +353,7 @@ export function createChatClient(options = {}) {
     asked.timer = setTimeout(() => {
       if (asked.type === 'ping') return lost(1006, 'no answer in time');
       expect(asked);
-      tell('ping', {}, 5_000);
+      probe();
     }, asked.timeout ?? timeoutMs);
   }
 
@@ -368,6 +375,8 @@ export function createChatClient(options = {}) {
     else asked.resolve(data);
     pump();
   }
+
+  const probe = () => tell('ping', {}, 5_000);
 
   function tell(type, data, timeout) {
     command(type, data, { transient: true, timeout }).catch(complain);
@@ -443,17 +452,17 @@ export function createChatClient(options = {}) {
     search: (q, { conversationId, ...query } = {}) => own('search', { q, conversation_id: conversationId, ...query }),
     unreadCount: async () => (await own('unread-count')).unreadCount,
     conversations: {
-      list: async (query) => http(`chat/conversations/${me()}`, query),
-      get: (id) => own(`conversations/${encodeURIComponent(id)}`),
+      list: (query) => own('conversations', query),
+      get: async (id) => own(`conversations/${part(id)}`),
       open: async (user2Id) => http('chat/conversations', {}, { user1Id: userId, user2Id }),
     },
     messages: {
-      list: (conversationId, query) => http(`chat/conversations/${encodeURIComponent(conversationId)}/messages`, { user_id: userId, ...query }),
-      get: (id) => http(`chat/messages/${encodeURIComponent(id)}`, { user_id: userId }),
+      list: async (conversationId, query) => http(`chat/conversations/${part(conversationId)}/messages`, { user_id: userId, ...query }),
+      get: async (id) => http(`chat/messages/${part(id)}`, { user_id: userId }),
     },
     users: {
-      list: ({ role, active, ...query } = {}) => http('users/', { role: role || undefined, active: active || undefined, ...query }),
-      get: (id) => http(`users/${encodeURIComponent(id)}`),
+      list: ({ role, ...query } = {}) => http('users/', { role: role || undefined, ...query }),
+      get: async (id) => http(`users/${part(id)}`),
     },
   };
 }

@@ -312,7 +312,7 @@ $$;
 
 -- users, as callers read them -----------------------------------------------------------------------
 
-create function chat_list_users(wanted_role text, active_only boolean, name_part text, max_rows bigint, skip bigint)
+create function chat_list_users(wanted_role text, wanted_active boolean, name_part text, max_rows bigint, skip bigint)
 returns setof text
 language plpgsql stable
 security definer
@@ -324,7 +324,7 @@ begin
                         a.rolls <> '{}', a.last_seen_at)
     from (select u from chat_users() u
            where (wanted_role is null or u.role = wanted_role)
-             and (not active_only or u.is_active)
+             and (wanted_active is null or u.is_active = wanted_active)
              -- One text has the full name in both orders, with the first name twice. The schema: a function of the host's with fixed
              -- parameters would be preferred.
              and (name_part is null

@@ -28,7 +28,7 @@ pub(super) fn hints(config: &Config, listening_on: SocketAddr, url_file: &Path) 
     let address = reachable(listening_on);
     let [first, second] = DEMO_USERS;
     let has_tokens = config.auth.mode == AuthMode::Jwt;
-    let conversations = format!("http://{address}/api/v1/chat/conversations/{first}");
+    let conversations = format!("http://{address}/api/v1/chat/users/{first}/conversations");
     let bearer = "\"authorization: Bearer $TOKEN\"";
     let mut lines = vec!["try it out:".to_owned()];
     let mut hint = |what: &str, how: String| lines.push(format!("  {what:<18}  {how}"));

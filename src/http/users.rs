@@ -63,15 +63,15 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
         ("q" = Option<String>, Query, description = "any part of the full name, first or last name first, in any case; at most MAX_QUERY_BYTES (256) bytes", example = "o"),
         ("role" = Option<String>, Query, description = "of this role only: any text, as the users table has it; at most MAX_QUERY_BYTES (256) bytes", min_length = 1, example = "broker"),
-        ("active" = Option<bool>, Query, description = "true: active users only; false, or left out: all", example = true),
+        ("active" = Option<bool>, Query, description = "true: active users only; false: the others only; left out: all", example = true),
     ),
     responses((status = 200, description = "a page", body = objects::Users), (status = 400), (status = 429)),
 )]
 pub(super) async fn all(call: Call) -> Result<Response, Error> {
-    let filter = extract::all((any_role(&call), call.query.flag("active")));
-    let filter = filter.map(|(role, active_only)| UserFilter {
+    let filter = extract::all((any_role(&call), call.query.choice("active")));
+    let filter = filter.map(|(role, is_active)| UserFilter {
         role,
-        active_only,
+        is_active,
         query: None,
     });
     list(call, filter).await
@@ -89,7 +89,7 @@ pub(super) async fn all(call: Call) -> Result<Response, Error> {
 )]
 pub(super) async fn active(call: Call) -> Result<Response, Error> {
     let filter = UserFilter {
-        active_only: true,
+        is_active: Some(true),
         ..UserFilter::default()
     };
     list(call, Ok(filter)).await

@@ -12,7 +12,7 @@ use crate::model::{RawJson, UserId};
 #[derive(Clone, Debug, Default)]
 pub struct UserFilter {
     pub role: Option<String>,
-    pub active_only: bool,
+    pub is_active: Option<bool>,
     /// Case-insensitive part of the full name, first name first or last name first.
     pub query: Option<String>,
 }
@@ -52,7 +52,7 @@ impl Store {
                 "chat_list_users($1, $2, $3, $4, $5)",
                 &[
                     (&filter.role, Type::TEXT),
-                    (&filter.active_only, Type::BOOL),
+                    (&filter.is_active, Type::BOOL),
                     (&filter.query, Type::TEXT),
                     (&(page.limit + 1), Type::INT8),
                     (&page.offset, Type::INT8),

@@ -28,6 +28,11 @@ test('a time is that of today, a weekday within a week, and then a date: none is
   assert.deepEqual(Object.keys(said).map((when) => stamp(when)), Object.values(said));
 });
 
+test('an hour is written as the language writes hours', async () => {
+  const american = await module('time.js', (source) => source.replaceAll('Format(undefined', "Format('en-US'"));
+  assert.equal(american.timeOf('2026-03-30T20:05:00+02:00').replace('\u202f', ' '), '8:05 PM');
+});
+
 test('a day is today, yesterday, or a date; of long ago with its year', () => {
   const said = {
     '2026-03-31T00:00:00+02:00': 'Today',

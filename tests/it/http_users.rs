@@ -199,7 +199,7 @@ async fn one_list_is_filtered_by_role_activity_and_name_together() {
                 }
                 let wanted = ids_where(|person| {
                     role.is_none_or(|role| person.role == role)
-                        && (active != Some(true) || person.is_active)
+                        && active.is_none_or(|active| person.is_active == active)
                         && (q.is_empty() || is_named(person))
                 });
                 assert_eq!(ids(&api.get(&path).await.ok(200)), wanted, "{path}");

@@ -13,7 +13,7 @@ test('an id leads to no other route, whatever is in it', async () => {
   const own = encodeURIComponent('me/../you');
   const other = encodeURIComponent(id);
   assert.deepEqual(server.requests.map(({ url }) => url.replace(/\?.*/, '')).sort(), [
-    `chat/conversations/${other}/messages`, `chat/conversations/${own}`, `chat/users/${own}/search`, `chat/users/${own}/unread-count`, `users/`, `users/${other}`,
+    `chat/conversations/${other}/messages`, `chat/users/${own}/conversations`, `chat/users/${own}/search`, `chat/users/${own}/unread-count`, `users/`, `users/${other}`,
   ].map((path) => `/api/v1/${path}`).sort());
 });
 

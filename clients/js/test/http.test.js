@@ -58,10 +58,34 @@ test('one message is asked for by its id, as the user that asks', async () => {
 
 test('people are listed by role, by whether they are active, or by both', async () => {
   const chat = client();
-  for (const query of [{ role: 'seller', q: 'a' }, { active: true }, { role: 'broker', active: true, q: 'a' }, { role: 'broker', active: false }, { active: false }, { role: '' }, undefined]) await chat.users.list(query);
+  for (const query of [{ role: 'seller', q: 'a' }, { active: true }, { role: 'broker', active: true, q: 'a' }, { role: 'broker', active: false }, { active: undefined }, { role: '' }, undefined]) await chat.users.list(query);
   assert.deepEqual(server.requests.map(({ url }) => url.replace(/\?$/, '')), [
-    '?role=seller&q=a', '?active=true', '?role=broker&active=true&q=a', '?role=broker', '', '', '',
+    '?role=seller&q=a', '?active=true', '?role=broker&active=true&q=a', '?role=broker&active=false', '', '', '',
   ].map((query) => `/api/v1/users/${query}`));
+});
+
+test('no id is a mistake, not a request for a whole list', async () => {
+  const chat = client();
+  for (const id of ['', undefined, null]) {
+    for (const call of [chat.users.get, chat.conversations.get, chat.messages.get, chat.messages.list]) await assert.rejects(call(id), /^TypeError: needs an id$/);
+  }
+  assert.deepEqual(server.requests, []);
+});
+
+test('requests go through a fetch of the application’s own', async () => {
+  server.answer = () => ({ body: { id: 'u2' } });
+  const fetch = (url, init) => globalThis.fetch(url, { ...init, headers: { ...init.headers, authorization: 'of the gateway' } });
+  assert.deepEqual(await client({ fetch }).users.get('u2'), { id: 'u2' });
+  assert.equal(server.requests[0].authorization, 'of the gateway');
+  await assert.rejects(client({ fetch: () => Promise.reject(new Error('logged out')) }).users.get('u2'), { code: 'network', message: /logged out/ });
+});
+
+test('requests are made where AbortSignal has no timeout', async (t) => {
+  const { timeout } = AbortSignal;
+  delete AbortSignal.timeout;
+  t.after(() => (AbortSignal.timeout = timeout));
+  server.answer = () => ({ body: { id: 'u2' } });
+  assert.deepEqual(await client().users.get('u2'), { id: 'u2' });
 });
 
 test('an error names the request, as the service’s log does', async () => {

@@ -161,6 +161,23 @@ test('connect() opens no second socket while there is one, or is about to be', a
   assert.deepEqual([Socket.all.length, last().readyState, chat.status], [1, 1, 'online']);
 });
 
+test('connect() asks an open connection whether it still is one, where no event of a browser’s does', async (t) => {
+  const { chat, pass, last } = await start(t, { random: () => 1, minDelayMs: 60_000, maxDelayMs: 60_000 });
+  last().greet();
+  chat.connect();
+  await turn();
+  assert.equal(last().sent.at(-1).type, 'ping');
+  last().say('ack', { requestId: last().sent.at(-1).requestId });
+  await pass(5_000);
+  assert.equal(chat.status, 'online');
+  chat.connect();
+  await pass(5_000);
+  assert.equal(chat.status, 'waiting', 'no answer to the ping');
+  chat.connect();
+  await turn();
+  assert.equal(Socket.all.length, 2);
+});
+
 /** The events of a browser's window, for one test. */
 function browser(t) {
   const window = new EventTarget();

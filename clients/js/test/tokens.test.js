@@ -218,7 +218,7 @@ test('without userId it is whoever the service says: the token is not looked int
     server.requests.length = 0;
     await Promise.all([chat.conversations.list(), chat.unreadCount(), chat.search('x'), chat.conversations.get('c1')]);
     assert.deepEqual(server.requests.map(({ url }) => url.split('?')[0]).sort(), [
-      '/api/v1/chat/conversations/me', '/api/v1/chat/users/me/conversations/c1', '/api/v1/chat/users/me/search', '/api/v1/chat/users/me/unread-count',
+      '/api/v1/chat/users/me/conversations', '/api/v1/chat/users/me/conversations/c1', '/api/v1/chat/users/me/search', '/api/v1/chat/users/me/unread-count',
     ]);
     connection.greet();
     await online(chat);

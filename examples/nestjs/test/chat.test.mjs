@@ -324,6 +324,31 @@ test('what stands before pgchat and answers in its place is no fault of this app
   }
 });
 
+test('what pgchat has no time for is repeated when it asks, three times at most', async () => {
+  const brokerId = await broker();
+  let refusals;
+  let asked = 0;
+  const busy = createServer((request, response) => {
+    asked++;
+    if (refusals-- > 0) return response.writeHead(503, { 'content-type': 'application/json', 'retry-after': '0' }).end('{"statusCode": 503, "message": "busy"}');
+    response.writeHead(201, { 'content-type': 'application/json' }).end(JSON.stringify({ id: request.url.endsWith('messages') ? 'm1' : 'c1' }));
+  });
+  await new Promise((resolve) => busy.listen(0, '127.0.0.1', resolve));
+  const other = await start({ ...environment, PGCHAT_URL: `http://127.0.0.1:${busy.address().port}` });
+  try {
+    const enquire = async () => call('enquiries', { brokerId, flat: 'Mill Lane 19', key: 'nineteen' }, await tokenOf('cleo@example.com'), other.page);
+    refusals = 2;
+    assert.deepEqual((await enquire()).body, { conversationId: 'c1', messageId: 'm1' });
+    assert.equal(asked, 4, 'the conversation at the third try, the message at the first');
+    refusals = Infinity;
+    const answer = await enquire();
+    assert.deepEqual([answer.status, answer.body.message, asked], [503, 'busy', 7]);
+  } finally {
+    await other.stop();
+    busy.close();
+  }
+});
+
 test('that pgchat does not accept the application is no fault of its user', async () => {
   const brokerId = await broker();
   const other = await start({ ...environment, PGCHAT_URL: front.url, PGCHAT_SERVICE_TOKEN: 'another-token-than-pgchat-has-of-32-bytes-or-more' });

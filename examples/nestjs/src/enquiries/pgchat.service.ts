@@ -1,5 +1,10 @@
 import { BadGatewayException, HttpException, Injectable, ServiceUnavailableException } from '@nestjs/common';
+import { setTimeout as pause } from 'node:timers/promises';
 import { settings } from '../settings';
+
+const TRIES = 3;
+/** The longest pause that a user waits for; pgchat's own are of a second or a few. */
+const PAUSE_S = 5;
 
 export interface Message { id: string; conversationId: string; senderId: string; content: string; seq: number }
 export interface Conversation { id: string; participant1Id: string; participant2Id: string }
@@ -17,17 +22,12 @@ export class PgchatService {
     return this.post('/api/v1/chat/messages', { conversationId, senderId, content, clientMessageId });
   }
 
-  private async post<T>(path: string, body: object): Promise<T> {
-    let response: Response;
-    try {
-      response = await fetch(settings.pgchatUrl + path, {
-        method: 'POST',
-        headers: { authorization: `Bearer ${settings.serviceToken}`, 'content-type': 'application/json' },
-        body: JSON.stringify(body),
-        signal: AbortSignal.timeout(15_000),
-      });
-    } catch (cause) {
-      throw new ServiceUnavailableException('the chat cannot be reached', { cause });
+  /** What pgchat has no time for now (429, 503) is repeated as it asks: both calls are safe to repeat. */
+  private async post<T>(path: string, body: object, tries = 1): Promise<T> {
+    const response = await this.request(path, body);
+    if ([429, 503].includes(response.status) && tries < TRIES) {
+      await pause(1000 * Math.min(Number(response.headers.get('retry-after')) || 1, PAUSE_S));
+      return this.post(path, body, tries + 1);
     }
     const answer = await response.json().catch(() => undefined);
     // All of pgchat's answers are JSON; what stands between may have a page of its own, or cut one off.
@@ -37,5 +37,18 @@ export class PgchatService {
     // Its errors have the shape of Nest's own.
     if (!response.ok) throw new HttpException(answer, response.status);
     return answer as T;
+  }
+
+  private async request(path: string, body: object): Promise<Response> {
+    try {
+      return await fetch(settings.pgchatUrl + path, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${settings.serviceToken}`, 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+        signal: AbortSignal.timeout(15_000),
+      });
+    } catch (cause) {
+      throw new ServiceUnavailableException('the chat cannot be reached', { cause });
+    }
   }
 }
