@@ -7,14 +7,20 @@
 # build, the whole browser.
 #
 # Installed from: the system's package manager where that needs no password, else Playwright's own build, into its cache in
-# the home directory; it needs no root. Expects node and npm in PATH (scripts/ensure-node.sh) and the packages of tests/browser.
+# the home directory. That needs no root, but libraries that a small system lacks, which are installed where apt-get needs no
+# password. Expects node and npm in PATH (scripts/ensure-node.sh) and the packages of tests/browser.
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/installing.sh
 . scripts/installing.sh
 
 usable() {
-    [ -x "$1" ] && "$1" --version >/dev/null 2>&1 && printf '%s\n' "$1"
+    [ -x "$1" ] || return 1
+    if ! said=$("$1" --version 2>&1 >/dev/null); then
+        say "$1 does not run: $said"
+        return 1
+    fi
+    printf '%s\n' "$1"
 }
 
 find_chromium() {
@@ -43,7 +49,20 @@ install_from_system() {
     fi
 }
 
+# Also where it is not known which those are: they may all be there.
+install_libraries_of_playwright() {
+    if ! has apt-get || ! may_be_root; then return; fi
+    say "installing the libraries of Playwright's Chromium with apt-get"
+    scripts/apt-install.sh fonts-noto-core || say "no fonts for all scripts: going on without"
+    (
+        take_turn /var/lib/apt && cd tests/browser &&
+            as_root env DEBIAN_FRONTEND=noninteractive "$(command -v node)" node_modules/playwright-core/cli.js \
+                install-deps chromium 9<&- </dev/null >&2
+    ) || say "not all of them could be installed: going on without"
+}
+
 install_from_playwright() {
+    install_libraries_of_playwright
     say "installing Playwright's Chromium into its cache"
     (cd tests/browser && node node_modules/playwright-core/cli.js install chromium-headless-shell chromium >&2)
 }

