@@ -44,7 +44,7 @@ use tokio::time::Instant;
 pub use changes::{Change, Changes, MissedChanges, MissedRead, ReadBack, RowBack, RowId};
 pub use connect::{ConnectError, Connector, DbConnection, RenewablePool, Session};
 pub(crate) use connect::{ISOLATION, LASTING};
-pub use conversations::Opened;
+pub use conversations::{ConversationFilter, Opened};
 pub use describe::{Obstacle, describe};
 pub use held_rows::Gone;
 pub use lease::{AT_ONCE, Way};
