@@ -179,7 +179,7 @@ declare
     'chat_notify_typing',
     -- reading
     'chat_list_users', 'chat_get_user', 'chat_active_users',
-    'chat_list_conversations', 'chat_find_conversation', 'chat_get_conversation', 'chat_conversation_exists', 'chat_is_participant', 'chat_participants',
+    'chat_list_conversations', 'chat_list_matching_conversations', 'chat_get_conversation', 'chat_conversation_exists', 'chat_is_participant', 'chat_participants',
     'chat_list_messages', 'chat_list_messages_before', 'chat_list_messages_after', 'chat_get_message', 'chat_unread_count',
     'chat_search', 'chat_search_tidy',
     -- presence

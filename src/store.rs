@@ -35,7 +35,7 @@ pub use connect::{
     ConnectError, Connector, DbConnection, RenewablePool, Session, TlsError, Way, check_ca_file,
 };
 pub(crate) use connect::{ISOLATION, LASTING};
-pub use conversations::Opened;
+pub use conversations::{ConversationFilter, Opened};
 pub use describe::{Obstacle, describe};
 pub use held_rows::Gone;
 pub use install::{

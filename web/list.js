@@ -99,8 +99,8 @@ export class List {
   /** Where people cannot be listed there is nobody to choose. */
   #offer(people) {
     this.plus.hidden = !people;
-    this.input.placeholder = people ? 'People and messages' : 'Messages';
-    this.input.setAttribute('aria-label', people ? 'Search people and messages' : 'Search messages');
+    this.input.placeholder = people ? 'People and messages' : 'Names and messages';
+    this.input.setAttribute('aria-label', `Search ${people ? 'people' : 'conversations'} and messages`);
   }
 
   select(conversationId) {

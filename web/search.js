@@ -1,4 +1,4 @@
-// What a search finds: people to talk to, and messages.
+// What a search finds: people to talk to, and messages. Where people are not listed, those with whom there is a conversation.
 import { avatar, empty, fill, fullName, h, say } from './dom.js';
 import { mayHelp, passes, reason, Retry } from './failure.js';
 import { stamp } from './time.js';
@@ -90,11 +90,10 @@ export class Search {
 
   /** `had`: what has been answered already and is not asked for again. Whether it is still what is wanted. */
   async #ask(asked, text, had = {}) {
-    const { chat } = this.model;
     this.#again = undefined;
     const ask = (part, run) => (had[part] ?? run().then((answer) => ({ ...answer, asked }), (error) => ({ error })));
     const [people, messages] = await Promise.all([
-      ask('people', () => (this.model.directory ? chat.users.list({ limit: MOST, ...(text && { q: text }) }) : Promise.resolve({ users: [] }))),
+      ask('people', () => this.#findPeople(text)),
       ask('messages', () => this.#searchMessages(asked, text)),
     ]);
     if (asked !== this.#asked) return false;
@@ -109,6 +108,15 @@ export class Search {
     this.#wait(false);
     this.#draw(text, people, messages);
     return true;
+  }
+
+  /** Those of one's own conversations are found also where nobody may list people, and however far down the list they are. */
+  async #findPeople(text) {
+    const { chat, directory } = this.model;
+    if (directory) return chat.users.list({ limit: MOST, ...(text && { q: text }) });
+    if (!text) return { users: [] };
+    const { conversations, hasMore } = await chat.conversations.list({ limit: MOST, q: text });
+    return { users: conversations.map((conversation) => this.model.other(conversation)), hasMore };
   }
 
   /**
@@ -134,13 +142,14 @@ export class Search {
   #draw(text, people, messages) {
     const held = this.found.contains(document.activeElement);
     const others = people.users?.filter(({ id }) => id !== this.model.userId);
+    const { directory } = this.model;
     const parts = [
-      this.#part(this.people, 'People', people, others?.map((user) => () => this.#person(user)), 'There are more: type part of a name.'),
+      this.#part(this.people, directory ? 'People' : 'Conversations', people, others?.map((user) => () => this.#person(user)), `There are more: type ${text ? 'more' : 'part'} of a name.`),
       this.#part(this.messages, 'Messages', messages, messages.messages?.map((message) => () => this.#message(message)), 'There are more: add a word.'),
     ];
     const nothing = parts.every((said) => said === '');
-    const lacks = text ? ['search', 'Nothing found', `${this.model.directory ? 'Neither a person nor a message' : 'No message'} matches “${text}”. Messages are found by whole words.`]
-      : ['users', 'Nobody to write to', this.model.directory ? 'pgchat sees no other users.' : 'This service lists no people.'];
+    const lacks = text ? ['search', 'Nothing found', `Neither a ${directory ? 'person' : 'conversation'} nor a message matches “${text}”. Messages are found by whole words.`]
+      : ['users', 'Nobody to write to', directory ? 'pgchat sees no other users.' : 'This service lists no people.'];
     fill(this.nothing, nothing ? `nothing ${text}` : '', () => (nothing ? [empty(...lacks)] : []));
     if (held && !this.found.contains(document.activeElement)) (this.found.querySelector('button') ?? this.element.closest('.list')).focus();
     const { length } = this.found.querySelectorAll('.row');
@@ -168,7 +177,7 @@ export class Search {
     const online = this.model.presence.get(user.id)?.isOnline ?? user.isOnline;
     return h('li', {}, h('button.row', { type: 'button', onclick: () => this.openUser(user.id) }, avatar(user, online),
       h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(user)), online && h('span.unseen', {}, 'online'),
-        h('span.quiet.small', {}, [user.role, !user.isActive && 'deactivated'].filter(Boolean).join(' · ')))));
+        h('span.quiet.small', {}, [user.role, user.isActive === false && 'deactivated'].filter(Boolean).join(' · ')))));
   }
 
   #message(message) {

@@ -304,8 +304,11 @@ export interface ChatClient {
   unreadCount(): Promise<number>;
 
   conversations: {
-    /** Last active first; or only that with one other user, if there is one. */
-    list(query?: Page & { with?: string }): Promise<{ conversations: Conversation[]; hasMore: boolean }>;
+    /**
+     * Last active first. All of them, or those that are all of this: with `unread` messages, with somebody who has `q` in their name (any part
+     * of it, in either order), `with` one other user, if there is one.
+     */
+    list(query?: Page & { unread?: boolean; q?: string; with?: string }): Promise<{ conversations: Conversation[]; hasMore: boolean }>;
     /** One that the user takes part in; else it is rejected with status 403 or 404. */
     get(conversationId: string): Promise<Conversation>;
     /** The conversation with that user, made if there is none. */

@@ -8,6 +8,16 @@ returns table (id uuid, first_name text, last_name text, avatar_url text, role t
 language sql stable
 as $$ select null::uuid, null::text, null::text, null::text, null::text, true where false $$;
 
+-- Whether a user's name has this part, in any case: the full name in either order, which one text has with the first name twice. Who
+-- has no name has no part of it. By position() and not by LIKE: no character of the part means anything else. The schema: a
+-- function of the host's with fixed parameters would be preferred. Inlined.
+create function chat_name_has(first_name text, last_name text, part text) returns boolean
+language sql stable
+as $$
+  select position(lower(part) in lower(pg_catalog.concat_ws(
+           ' ', first_name, last_name, case when last_name <> '' then first_name end))) > 0
+$$;
+
 -- What chat_users() reads: for a service whose role owns nothing, and so can only link anew what its owner has linked.
 create table chat_users_link (
   one boolean primary key default true check (one),

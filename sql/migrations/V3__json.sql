@@ -104,6 +104,27 @@ as $$
              and not m.is_read and m.deleted_at is null) unread
 $$;
 
+-- The same in lists, as a set of one. In FROM it is inlined, and the look-ups are part of the list's own plan.
+create function chat_listed_conversation_json(c conversations, reader uuid) returns setof text
+language sql stable
+as $$
+  select chat_conversation_json(
+           c, chat_summary_json(c.participant1_id, p1.first_name, p1.last_name, p1.avatar_url),
+           chat_summary_json(c.participant2_id, p2.first_name, p2.last_name, p2.avatar_url),
+           chat_message_json(m, case m.sender_id
+             when c.participant1_id then chat_summary_json(m.sender_id, p1.first_name, p1.last_name, p1.avatar_url)
+             when c.participant2_id then chat_summary_json(m.sender_id, p2.first_name, p2.last_name, p2.avatar_url)
+             else chat_user_summary_json(m.sender_id) end),
+           unread.count, unread.first_seq)
+    -- The index has all of it, also the seq.
+    from (select count(*) as count, min(u.seq) as first_seq from messages u
+           where u.reader_id = chat_listed_conversation_json.reader and u.conversation_id = c.id
+             and not u.is_read and u.deleted_at is null) unread
+    left join lateral (select * from chat_users() where id = c.participant1_id limit 1) p1 on true
+    left join lateral (select * from chat_users() where id = c.participant2_id limit 1) p2 on true
+    left join lateral (select * from messages where id = c.last_message_id limit 1) m on true
+$$;
+
 -- Conversation as it was before its first message, and so the same to both participants: for where both are told that there is one,
 -- ahead of its messages, however many there are by then. In PL/pgSQL, as chat_user_summary_json().
 create function chat_new_conversation_json(c conversations) returns text

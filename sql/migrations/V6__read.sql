@@ -50,24 +50,141 @@ begin
        order by (c).updated_at desc, (c).id desc
        limit max_rows offset skip
     )
-    select chat_conversation_json(
-             c, chat_summary_json((c).participant1_id, p1.first_name, p1.last_name, p1.avatar_url),
-             chat_summary_json((c).participant2_id, p2.first_name, p2.last_name, p2.avatar_url),
-             chat_message_json(m, case m.sender_id
-               when (c).participant1_id then chat_summary_json(m.sender_id, p1.first_name, p1.last_name, p1.avatar_url)
-               when (c).participant2_id then chat_summary_json(m.sender_id, p2.first_name, p2.last_name, p2.avatar_url)
-               else chat_user_summary_json(m.sender_id) end),
-             unread.count, unread.first_seq)
+    select j.json
       from shown
-      left join lateral (select * from chat_users() where id = (c).participant1_id limit 1) p1 on true
-      left join lateral (select * from chat_users() where id = (c).participant2_id limit 1) p2 on true
-      left join lateral (select * from messages where id = (c).last_message_id limit 1) m on true
-     -- The index has all of it, also the seq.
-     cross join lateral (select count(*) as count, min(u.seq) as first_seq from messages u
-                          where u.reader_id = user_id and u.conversation_id = (c).id
-                            and not u.is_read and u.deleted_at is null) unread
+     cross join lateral chat_listed_conversation_json(c, user_id) j (json)
      order by (c).updated_at desc, (c).id desc
      -- With a limit the JSON is built behind the sort, and only of what is fetched.
+     limit max_rows
+  loop
+    bytes := bytes + octet_length(item);
+    if bytes > max_bytes and bytes > octet_length(item) then
+      return next null;
+      return;
+    end if;
+    return next item;
+  end loop;
+end
+$$;
+
+-- Those of a user's conversations that have unread messages, if `unread_only` is set, and whose other participant has `name_part` in their
+-- name, if it is not null. Only `candidates` are looked at; null: all of the user's. A query that takes these in the order of active_at, last
+-- active first, reads the indexes in that order and looks for the rest one by one, so it may stop when it has enough. Inlined.
+create function chat_matching_conversations(user_id uuid, candidates uuid[], unread_only boolean, name_part text)
+returns table (id uuid, updated_at timestamptz, active_at timestamptz)
+language sql stable
+as $$
+  select c.id, c.updated_at, c.active_at
+    from ((select c.id, c.updated_at, c.active_at, c.participant2_id as other_id
+             from conversations c
+            where chat_matching_conversations.candidates is null and c.participant1_id = chat_matching_conversations.user_id
+            order by c.active_at desc)
+          union all
+          (select c.id, c.updated_at, c.active_at, c.participant1_id
+             from conversations c
+            where chat_matching_conversations.candidates is null and c.participant2_id = chat_matching_conversations.user_id
+            order by c.active_at desc)
+          union all
+          (select c.id, c.updated_at, c.active_at,
+                  case c.participant1_id when chat_matching_conversations.user_id then c.participant2_id else c.participant1_id end
+             from unnest(chat_matching_conversations.candidates) k (id)
+            cross join lateral (select * from conversations c where c.id = k.id limit 1) c
+            where chat_matching_conversations.user_id in (c.participant1_id, c.participant2_id)
+            order by c.active_at desc)) c
+    left join lateral (select true as is_there
+                         from messages m
+                        where chat_matching_conversations.unread_only
+                          and m.reader_id = chat_matching_conversations.user_id and m.conversation_id = c.id
+                          and not m.is_read and m.deleted_at is null
+                        limit 1) unread on true
+    left join lateral (select chat_name_has(u.first_name, u.last_name, chat_matching_conversations.name_part) as matches
+                         from chat_users() u
+                        where chat_matching_conversations.name_part is not null and u.id = c.other_id
+                        limit 1) name on true
+   where (not chat_matching_conversations.unread_only or unread.is_there)
+     and (chat_matching_conversations.name_part is null or name.matches)
+$$;
+
+-- The list narrowed, to conversations that are all of this: that with `other` (null: with anybody), with unread messages
+-- (`unread_only`), with somebody who has `name_part` in their name (null: any).
+--
+-- What is unread has an index, so up to 1,000 conversations with unread messages are taken from it, and no others are read. Names have none that
+-- pgchat could use: the user's conversations are looked through, last active first, with one look at the users table for each, until the
+-- page is full. If few have that name, all of them are.
+create function chat_list_matching_conversations(
+  user_id uuid, other uuid, unread_only boolean, name_part text, max_rows bigint, skip bigint, max_bytes bigint)
+returns setof text
+language plpgsql stable
+security definer
+set search_path from current
+set jit = off
+-- As in the list of all.
+set enable_bitmapscan = off
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_variable
+declare
+  -- Where more than this have unread messages, a page of them is soon found among the last active.
+  most_unread constant integer := 1000;
+  candidates uuid[];
+  item text;
+  bytes bigint := 0;
+begin
+  if other is not null then
+    candidates := array(
+      select c.id from conversations c
+       where least(c.participant1_id, c.participant2_id) = least(user_id, other)
+         and greatest(c.participant1_id, c.participant2_id) = greatest(user_id, other));
+  elsif unread_only then
+    -- From one conversation to the next in their index, however many messages are unread in each.
+    candidates := array(
+      with recursive unread (id) as (
+        (select m.conversation_id from messages m
+          where m.reader_id = user_id and not m.is_read and m.deleted_at is null
+          order by m.conversation_id
+          limit 1)
+        union all
+        select n.id
+          from unread u
+         cross join lateral (select m.conversation_id from messages m
+                              where m.reader_id = user_id and m.conversation_id > u.id and not m.is_read and m.deleted_at is null
+                              order by m.conversation_id
+                              limit 1) n (id)
+      )
+      select u.id from unread u limit most_unread + 1);
+    if cardinality(candidates) > most_unread then
+      candidates := null;
+    else
+      unread_only := false; -- they all are, in the same snapshot
+    end if;
+  end if;
+  for item in
+    -- By active_at, as above: those that are shown are among these, and those that are less than the lag behind the last of these.
+    with first_found as materialized (
+      select m.id, m.updated_at, m.active_at
+        from chat_matching_conversations(user_id, candidates, unread_only, name_part) m
+       order by m.active_at desc
+       limit skip + max_rows
+    ), last_found as materialized (
+      -- Null where there are no more.
+      select min(f.active_at) as active_at from first_found f having count(*) = skip + max_rows
+    ), shown as (
+      select a.id, a.updated_at
+        from (select f.id, f.updated_at from first_found f
+              union
+              select m.id, m.updated_at
+                from chat_matching_conversations(user_id, candidates, unread_only, name_part) m
+               where m.active_at <= (select l.active_at from last_found l)
+                 and m.active_at > (select l.active_at from last_found l) - chat_activity_lag()) a
+       order by a.updated_at desc, a.id desc
+       limit max_rows offset skip
+    )
+    select j.json
+      from shown s
+     cross join lateral (select c from conversations c where c.id = s.id limit 1) l (c)
+     cross join lateral chat_listed_conversation_json(l.c, user_id) j (json)
+     order by s.updated_at desc, s.id desc
      limit max_rows
   loop
     bytes := bytes + octet_length(item);
@@ -100,25 +217,6 @@ begin
   else
     return query select chat_judge_stranger(c, reader), null::text;
   end if;
-end
-$$;
-
--- The conversation that `reader` has with `other`, as they see it; no row where there is none.
-create function chat_find_conversation(reader uuid, other uuid) returns setof text
-language plpgsql stable
-security definer
-set search_path from current
--- By the index, also when the plan was made while the table was small.
-set enable_seqscan = off
-set jit = off
-as $$
-#variable_conflict use_variable
-begin
-  return query
-  select chat_conversation_json(c, reader)
-    from conversations c
-   where least(c.participant1_id, c.participant2_id) = least(reader, other)
-     and greatest(c.participant1_id, c.participant2_id) = greatest(reader, other);
 end
 $$;
 

@@ -325,11 +325,7 @@ begin
     from (select u from chat_users() u
            where (wanted_role is null or u.role = wanted_role)
              and (wanted_active is null or u.is_active = wanted_active)
-             -- One text has the full name in both orders, with the first name twice. The schema: a function of the host's with fixed
-             -- parameters would be preferred.
-             and (name_part is null
-                  or position(lower(name_part) in lower(pg_catalog.concat_ws(
-                       ' ', u.first_name, u.last_name, case when u.last_name <> '' then u.first_name end))) > 0)
+             and (name_part is null or chat_name_has(u.first_name, u.last_name, name_part))
            order by u.last_name, u.first_name, u.id
            limit max_rows offset skip) shown (u)
     left join lateral (select * from chat_attendance where user_id = (u).id limit 1) a on true

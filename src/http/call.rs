@@ -39,6 +39,16 @@ impl Call {
         named.map(|text| named_user(name, text, caller)).transpose()
     }
 
+    /// The `q` that filters by name; an empty one filters nothing, so that a search box can send what it holds.
+    pub fn name_query(&self) -> Checked<Option<&str>> {
+        let longest = self.services.config.limits.query_bytes;
+        match self.query.text("q")? {
+            Some(q) if q.len() > longest => Err(vec![format!("q must be at most {longest} bytes")]),
+            Some(q) if !q.trim().is_empty() => Ok(Some(q.trim())),
+            _ => Ok(None),
+        }
+    }
+
     /// Whether `Accept` names this media type; a range such as `*/*` does not.
     pub fn accepts_by_name(&self, media_type: &str) -> bool {
         let named = |range: &str| {

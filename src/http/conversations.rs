@@ -15,13 +15,14 @@ use super::extract::{Segment, all};
 use super::listing::{object_response, page_response};
 use super::methods::{get, post, put};
 use super::{any_of, route};
+use crate::auth::NamedUser;
 use crate::error::Error;
 use crate::limits::Holder;
 use crate::model::{ConversationId, Seq, UserId};
 use crate::reply::json_response;
 use crate::schema::objects::{self, OpenConversation};
 use crate::services::Services;
-use crate::store::Gone;
+use crate::store::{ConversationFilter, Gone};
 
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 200;
@@ -72,9 +73,9 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     ])
 }
 
-/// A user's conversations, most recently active first, or only the one with another user.
+/// A user's conversations, most recently active first: all of them, or those that `unread`, `q` and `with` leave.
 ///
-/// `with` asks for that one: the page is empty if there is none, and none is made.
+/// Given together, they leave those that are all of that. Where `with` leaves none, the page is empty, and none is made.
 /// A page ends early where it would exceed 4 MiB: then it has fewer items than `limit`, and `hasMore` is true.
 #[utoipa::path(
     get, path = "/api/v1/chat/users/{user_id}/conversations", tag = "conversations", operation_id = "listConversations",
@@ -82,6 +83,8 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
         ("user_id" = Uuid, Path, description = "the user", example = "11111111-1111-4111-8111-111111111111"),
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 200, example = 50),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
+        ("unread" = Option<bool>, Query, description = "true: only those with unread messages of this user's; false, or left out: all"),
+        ("q" = Option<String>, Query, description = "only those whose other participant has this in their name: any part of the full name, first or last name first, in any case; at most MAX_QUERY_BYTES (256) bytes"),
         ("with" = Option<Uuid>, Query, description = "only the one with this user, if there is one"),
     ),
     responses((status = 200, description = "a page", body = objects::Conversations), (status = 400), (status = 404), (status = 429)),
@@ -90,17 +93,19 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let page = call.query.page(DEFAULT_LIMIT, MAX_LIMIT);
     let other = call.optional_user("with", &caller);
-    let (user, page, other) = all((user.user(&caller), page, other)).map_err(Error::Validation)?;
+    let unread = call.query.flag("unread");
+    let (user, page, other, unread_only, query) =
+        all((user.user(&caller), page, other, unread, call.name_query()))
+            .map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
     let holder = caller.holder(Holder::User(user));
-    let store = call.services.reads.turn(holder).await?;
-    let listing = match other {
-        Some(other) => {
-            let other = other.as_the_other();
-            store.conversation_with(user, other, page).await?
-        }
-        None => store.conversations(user, page).await?,
+    let filter = ConversationFilter {
+        other: other.map(NamedUser::as_the_other),
+        unread_only,
+        query,
     };
+    let store = call.services.reads.turn(holder).await?;
+    let listing = store.conversations(user, filter, page).await?;
     page_response(&call.services, holder, "conversations", listing)
 }
 
@@ -111,6 +116,8 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
         ("user_id" = Uuid, Path, description = "the user", example = "11111111-1111-4111-8111-111111111111"),
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 200, example = 50),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
+        ("unread" = Option<bool>, Query, description = "true: only those with unread messages of this user's; false, or left out: all"),
+        ("q" = Option<String>, Query, description = "only those whose other participant has this in their name: any part of the full name, first or last name first, in any case; at most MAX_QUERY_BYTES (256) bytes"),
         ("with" = Option<Uuid>, Query, description = "only the one with this user, if there is one"),
     ),
     responses((status = 200, description = "a page", body = objects::Conversations), (status = 400), (status = 404), (status = 429)),

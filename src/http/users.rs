@@ -126,7 +126,8 @@ async fn list(call: Call, filter: Checked<UserFilter>) -> Result<Response, Error
     }
     let page = call.query.page(DEFAULT_LIMIT, MAX_LIMIT);
     let (filter, page, query) =
-        extract::all((filter, page, name_query(&call))).map_err(Error::Validation)?;
+        extract::all((filter, page, call.name_query())).map_err(Error::Validation)?;
+    let query = query.map(str::to_owned);
     let filter = UserFilter { query, ..filter };
     let holder = caller.holder(Holder::Anybody);
     let store = call.services.reads.turn(holder).await?;
@@ -168,16 +169,6 @@ fn known_role(role: String) -> Checked<String> {
             ROLES.join(", "),
             quoted(&role)
         )]),
-    }
-}
-
-/// The `q` that filters by name; an empty one filters nothing, so that a search box can send what it holds.
-fn name_query(call: &Call) -> Checked<Option<String>> {
-    let longest = call.services.config.limits.query_bytes;
-    match call.query.text("q")? {
-        Some(q) if q.len() > longest => Err(vec![format!("q must be at most {longest} bytes")]),
-        Some(q) if !q.trim().is_empty() => Ok(Some(q.trim().to_owned())),
-        _ => Ok(None),
     }
 }
 

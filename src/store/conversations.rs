@@ -1,6 +1,7 @@
 //! Conversations: opening, listing, what is unread in them.
 
 use postgres_types::Type;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::messages::dropped;
@@ -13,6 +14,17 @@ use crate::model::{ConversationId, RawJson, UserId};
 pub struct Opened {
     pub conversation: RawJson,
     pub created: bool,
+}
+
+/// Which of a user's conversations a list holds: those that are all of this. The default is all of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConversationFilter<'a> {
+    /// The one with this user.
+    pub other: Option<UserId>,
+    /// Those with messages that the user has not read.
+    pub unread_only: bool,
+    /// Part of the other participant's name, as in [`UserFilter`](super::UserFilter).
+    pub query: Option<&'a str>,
 }
 
 impl Store {
@@ -48,41 +60,60 @@ impl Store {
         }
     }
 
-    /// A user's conversations, last active first. `NotFound` when there is no such user.
-    pub async fn conversations(&self, user: UserId, page: Page) -> Result<Listing, Error> {
-        let rows = self
-            .read(
-                "chat_list_conversations($1, $2, $3, $4)",
-                &[
-                    (&user, Type::UUID),
-                    (&(page.limit + 1), Type::INT8),
-                    (&page.offset, Type::INT8),
-                    (&PAGE_BYTES, Type::INT8),
-                ],
-            )
-            .await?;
+    /// Those of a user's conversations that the filter leaves, last active first. `NotFound` when there is no such user.
+    pub async fn conversations(
+        &self,
+        user: UserId,
+        filter: ConversationFilter<'_>,
+        page: Page,
+    ) -> Result<Listing, Error> {
+        let rows = match filter {
+            ConversationFilter {
+                other: None,
+                unread_only: false,
+                query: None,
+            } => self.all_conversations(user, page).await?,
+            narrowed => self.matching_conversations(user, narrowed, page).await?,
+        };
         if rows.is_empty() {
             self.require_user(user).await?;
         }
         listing(&rows, page.limit)
     }
 
-    /// The conversation that a user has with another one, as a list of it alone, or of none. `NotFound` when there is no such user.
-    pub async fn conversation_with(
+    async fn all_conversations(&self, user: UserId, page: Page) -> Result<Vec<Row>, Error> {
+        self.read(
+            "chat_list_conversations($1, $2, $3, $4)",
+            &[
+                (&user, Type::UUID),
+                (&(page.limit + 1), Type::INT8),
+                (&page.offset, Type::INT8),
+                (&PAGE_BYTES, Type::INT8),
+            ],
+        )
+        .await
+    }
+
+    /// By a name the user's conversations are looked through until the page is full.
+    async fn matching_conversations(
         &self,
         user: UserId,
-        other: UserId,
+        filter: ConversationFilter<'_>,
         page: Page,
-    ) -> Result<Listing, Error> {
-        let params = [(&user as _, Type::UUID), (&other as _, Type::UUID)];
-        let mut rows = self.read("chat_find_conversation($1, $2)", &params).await?;
-        if rows.is_empty() {
-            self.require_user(user).await?;
-        }
-        if page.offset > 0 {
-            rows.clear();
-        }
-        listing(&rows, page.limit)
+    ) -> Result<Vec<Row>, Error> {
+        self.read(
+            "chat_list_matching_conversations($1, $2, $3, $4, $5, $6, $7)",
+            &[
+                (&user, Type::UUID),
+                (&filter.other, Type::UUID),
+                (&filter.unread_only, Type::BOOL),
+                (&filter.query, Type::TEXT),
+                (&(page.limit + 1), Type::INT8),
+                (&page.offset, Type::INT8),
+                (&PAGE_BYTES, Type::INT8),
+            ],
+        )
+        .await
     }
 
     /// One conversation as `reader` sees it. `NotFound` when there is no such conversation or user; `Forbidden` when the reader is not a

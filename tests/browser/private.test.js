@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
-import { AMELIE, replica, replicas, stage, visit } from './support.js';
+import { AMELIE, replica, replicas, stage, visit, ZEYNEP } from './support.js';
 
 const SECRET = 'a secret of this test, long enough for HS256';
 
@@ -25,15 +25,15 @@ async function signedIn(user, name) {
   return { page, asked };
 }
 
-test('where people are not listed nobody is offered a choice of them, and only messages are searched', async () => {
+test('where people are not listed nobody is offered a choice of them, and only one’s own conversations and messages are searched', async () => {
   const { page, asked } = await signedIn(AMELIE, 'Amélie Dubois');
   await page.locator('.list .row').first().waitFor();
-  const search = page.getByRole('searchbox', { name: 'Search messages' });
+  const search = page.getByRole('searchbox', { name: 'Search conversations and messages' });
   assert.equal(await page.getByRole('button', { name: 'New conversation' }).count(), 0);
   await search.fill('flat');
   await page.locator('.results mark').first().waitFor();
   await search.fill('thiswordisnowhere');
-  await page.locator('.results').getByText('No message matches “thiswordisnowhere”').first().waitFor();
+  await page.locator('.results').getByText('Neither a conversation nor a message matches “thiswordisnowhere”').first().waitFor();
   assert.equal(await page.locator('.results').getByText('People').count(), 0);
   assert.deepEqual(asked.filter((path) => /\/users(\/|\/active)?$/.test(path)), []);
 
@@ -41,4 +41,32 @@ test('where people are not listed nobody is offered a choice of them, and only m
   const alone = await signedIn(id, 'Ada First');
   await alone.page.locator('.list .empty').getByText('this service lists no people').waitFor();
   assert.equal(await alone.page.getByRole('button', { name: 'New conversation' }).count(), 0);
+});
+
+test('where people are not listed a conversation far down the list is found by the name of the other', async () => {
+  const id = await replicas.sql("insert into users (first_name, last_name, email) values ('Busy', 'Body', 'busy@example.com') returning id");
+  await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${id}', '${ZEYNEP}')`);
+  // All of them later.
+  await replicas.sql("insert into users (first_name, last_name, email) select 'Number', n::text, n || '@example.com' from generate_series(1, 60) n");
+  await replicas.sql(`insert into conversations (participant1_id, participant2_id) select '${id}', id from users where first_name = 'Number'`);
+  const { page, asked } = await signedIn(id, 'Busy Body');
+  const list = page.locator('.list');
+  await list.locator('.row').nth(49).waitFor();
+  assert.equal(await list.getByText('Zeynep').count(), 0, 'it is on the first page');
+  const search = page.getByRole('searchbox', { name: 'Search conversations and messages' });
+  await search.fill('ÖZTÜRK z');
+  const results = page.locator('.results');
+  await results.getByRole('heading', { name: 'Conversations' }).waitFor();
+  assert.equal(await results.getByText('deactivated').count(), 0);
+  await search.press('Enter');
+  await page.locator('.thread-head').getByRole('heading', { name: 'Zeynep Öztürk' }).waitFor();
+  // Wildcards are none, and who has no conversation with this user is not found.
+  await search.fill('%');
+  await results.getByText('Neither a conversation nor a message matches “%”').first().waitFor();
+  await search.fill('Łukasz');
+  await results.getByText('Neither a conversation nor a message matches “Łukasz”').first().waitFor();
+  await search.fill('number');
+  await results.getByText('There are more: type more of a name.').waitFor();
+  assert.equal(await results.getByRole('button', { name: /^Number/ }).count(), 30);
+  assert.deepEqual(asked.filter((path) => /\/users(\/|\/active)?$/.test(path)), []);
 });

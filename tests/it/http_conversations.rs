@@ -2,6 +2,7 @@
 
 mod marks;
 mod meanwhile;
+mod narrowed;
 
 use futures_util::future::join_all;
 use reqwest::Method;

@@ -188,6 +188,7 @@ async fn lists_of_conversations_and_searches_end_early_too() {
     api.found(ALICE, "q=nothing").await;
     for path in [
         format!("/api/v1/chat/conversations/{ALICE}?limit=200"),
+        format!("/api/v1/chat/conversations/{ALICE}?limit=200&q=user"),
         format!("/api/v1/chat/users/{ALICE}/search?q=heron&limit=200"),
     ] {
         let mut seen = BTreeSet::new();

@@ -55,6 +55,7 @@ async fn a_query_may_have_so_many_bytes_and_no_more() {
         let of = |count: usize| "q".repeat(count);
         for path in [
             format!("/api/v1/chat/users/{ALICE}/search"),
+            format!("/api/v1/chat/users/{ALICE}/conversations"),
             "/api/v1/users/".to_owned(),
             "/api/v1/users/active".to_owned(),
             "/api/v1/users/role/buyer".to_owned(),

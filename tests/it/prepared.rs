@@ -141,11 +141,11 @@ async fn what_is_called_often_is_planned_once() {
     let row = sql
         .query_one(
             "select count(*) from pg_proc
-              where proname in ('chat_missed', 'chat_list_conversations', 'chat_list_messages')
+              where proname in ('chat_missed', 'chat_list_conversations', 'chat_list_matching_conversations', 'chat_list_messages')
                 and 'plan_cache_mode=force_generic_plan' = any (proconfig)",
             &[],
         )
         .await
         .expect("their settings");
-    assert_eq!(row.get::<_, i64>(0), 3);
+    assert_eq!(row.get::<_, i64>(0), 4);
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio_postgres::Client;
 
 use crate::support::*;
-use list::{Size, exceptions, queries};
+use list::{Size, by_no_name, exceptions, queries};
 
 const DATA: &str = include_str!("queries/data.sql");
 
@@ -147,6 +147,63 @@ async fn a_query_reads_what_it_returns_and_scans_no_table() {
             assert!(!plan.contains("Seq Scan"), "{}\n{plan}", query.name);
         }
     }
+    // By name each conversation of the user's is looked at, once, and nobody else's.
+    let by_no_name = format!("select * from {}", by_no_name());
+    let cost = cost(&client, &by_no_name, 1).await;
+    let most = 6 * i64::from(size.own) + 200;
+    assert!(
+        cost.buffers <= most,
+        "by a name that nobody has: {} buffers, at most {most}\n{}",
+        cost.buffers,
+        plans(&database, &by_no_name).await.join("\n")
+    );
+}
+
+/// Where a user leaves everything unread, a page of it costs no more than the look that finds out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_very_many_unread_conversations_reads_no_more_than_a_bound() {
+    const COUNT: i64 = 4000;
+    let database = Database::with_users().await;
+    database.migrate(&[]).await.assert_ok();
+    database.without_autovacuum().await;
+    database
+        .execute(&format!(
+            "set session_replication_role = replica;
+             insert into users (id, first_name, last_name, email)
+             select md5('user' || n)::uuid, 'User', n::text, n || '@queries.example' from generate_series(1, {COUNT}) n;
+             insert into conversations (id, participant1_id, participant2_id, updated_at, active_at, last_seq, last_message_id)
+             select md5('conversation' || n)::uuid, '{ALICE}', md5('user' || n)::uuid, t.at, t.at, 1, md5('message' || n)::uuid
+               from generate_series(1, {COUNT}) n cross join lateral (select timestamptz '2026-01-01Z' + n * interval '1 hour' as at) t;
+             insert into messages (id, conversation_id, sender_id, reader_id, content, seq)
+             select md5('message' || n)::uuid, md5('conversation' || n)::uuid, md5('user' || n)::uuid, '{ALICE}', 'hello', 1
+               from generate_series(1, {COUNT}) n"
+        ))
+        .await;
+    for table in ["conversations", "messages", "users"] {
+        database.execute(&format!("vacuum analyze {table}")).await;
+    }
+    let client = database.sql().await;
+    let list = |name: &str| {
+        format!(
+            "select * from chat_list_matching_conversations('{ALICE}', null, true, {name}, 51, 0, 4194304)"
+        )
+    };
+    for name in ["null", "'user'"] {
+        let listed = client.query(&list(name), &[]).await.expect("a page");
+        assert_eq!(listed.len(), 51);
+        let newest: String = listed[0].get(0);
+        assert!(
+            newest.contains(&format!("\"lastName\":\"{COUNT}\"")),
+            "{newest}"
+        );
+        let cost = cost(&client, &list(name), 1).await;
+        assert!(
+            cost.buffers <= 6000,
+            "{} buffers\n{}",
+            cost.buffers,
+            plans(&database, &list(name)).await.join("\n")
+        );
+    }
 }
 
 /// Why a query reads as many pages as it does.
@@ -154,6 +211,9 @@ const REASONS: &str = "\
 The last column is what the query must read at the larger size, and the pages for each of it:
 
 - **A conversation of the list**: its row, both users, its last message and its unread messages, each by an index of three or four levels.
+- **Conversations with unread messages** are found one by one in the index of unread messages, however many are unread in each; all of them are looked at for a page, since the index does not know which was active last. \
+  Where there are more than 1,000, the user's conversations are looked through instead, last active first, until the page is full.
+- **By a name** they are looked through in the same way: the row, and the other user. Of those with unread messages, up to 1,000, only these.
 - **A message of the history**: its row and its sender. The rows that an `offset` skips are read too, without their senders; `before` skips nothing.
 - **The unread count** reads the entries of the unread messages in their index, many to a page, and no row.
 - **A search** ranks the newest hundred matches to show the best 20 of them (and so for each hundred that `offset` skips): these are read once in the index and once for their words.

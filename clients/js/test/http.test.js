@@ -38,6 +38,15 @@ test('a search in one conversation asks for that one', async () => {
   assert.deepEqual(server.requests.map(({ url }) => url), ['/api/v1/chat/users/u1/search?q=flat&conversation_id=c1&limit=5&snippets=true', '/api/v1/chat/users/u1/search?q=flat']);
 });
 
+test('conversations are listed all, unread ones, by a name, or by both', async () => {
+  server.answer = () => ({ body: { conversations: [], hasMore: false } });
+  const chat = client();
+  for (const query of [undefined, { unread: true }, { q: 'zey', limit: 5 }, { unread: true, q: '100% a&b' }, { unread: false, q: '' }]) await chat.conversations.list(query);
+  assert.deepEqual(server.requests.map(({ url }) => url.replace(/\?$/, '')), [
+    '', '?unread=true', '?q=zey&limit=5', '?unread=true&q=100%25+a%26b', '?unread=false&q=',
+  ].map((query) => `/api/v1/chat/conversations/u1${query}`));
+});
+
 test('one conversation is asked for by its id, as the user that asks', async () => {
   const conversation = { id: 'c/1', lastSeq: 3 };
   server.answer = () => ({ body: conversation });

@@ -43,6 +43,33 @@ async fn with_the_directory_off_users_list_nobody_and_services_everybody() {
     }
 }
 
+/// These names are in their list anyway.
+#[tokio::test]
+async fn with_the_directory_off_users_find_their_own_conversations_by_name() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[("USER_DIRECTORY", "services")]).await;
+    database.conversation(ALICE, BORIS).await;
+    database.conversation(CARLA, ALICE).await;
+    database.conversation(BORIS, CARLA).await;
+    let path = |user: &str, q: &str| format!("/api/v1/chat/users/{user}/conversations?q={q}");
+    let alice = ALICE.to_string();
+    for (user, token, q, found) in [
+        ("me", &*token(ALICE), "bor", 1),
+        (&alice, &token(ALICE), "BAKER", 1),
+        ("me", &token(ALICE), "o", 2),
+        // Of nobody but those with whom there is one.
+        ("me", &token(ALICE), "david", 0),
+        // A server asks for whom it likes.
+        (&alice, SERVICE_TOKEN, "cooper", 1),
+    ] {
+        let page = get(&replica, &path(user, q), token).await.ok(200);
+        let listed = page["conversations"].as_array().map(Vec::len);
+        assert_eq!(listed, Some(found), "{user} {q}: {page}");
+    }
+    let anothers = get(&replica, &path(&alice, "bor"), &token(BORIS)).await;
+    anothers.refused(403, "user_mismatch");
+}
+
 /// There the gateway decides: pgchat cannot tell a user's request from another server's.
 #[tokio::test]
 async fn trusted_mode_lists_users_whatever_the_directory_is_set_to() {

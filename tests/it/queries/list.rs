@@ -49,6 +49,9 @@ pub struct Query {
     pub of: (&'static str, u32),
 }
 
+/// Half of the unread messages are in one each, and one is in the long conversation.
+const UNREAD_CONVERSATIONS: u32 = 21;
+
 /// For the second page of conversations and the deepest page of a search.
 const SECOND_PAGE: u32 = 50;
 const DEEPEST: u32 = 1000;
@@ -63,6 +66,11 @@ pub fn queries(size: Size) -> Vec<Query> {
     let search = |q: &str, conversation: &str, skip: u32| {
         format!(
             "chat_search({BROKER}, '{q}', {conversation}, 'simple', 21, {skip}, false, {PAGE_BYTES})"
+        )
+    };
+    let narrowed = |unread: &str, name: &str| {
+        format!(
+            "chat_list_matching_conversations({BROKER}, null, {unread}, {name}, 51, 0, {PAGE_BYTES})"
         )
     };
     let query = |name, call: String, most_buffers, of| Query {
@@ -86,6 +94,24 @@ pub fn queries(size: Size) -> Vec<Query> {
             format!("chat_list_conversations({BROKER}, 51, {SECOND_PAGE}, {PAGE_BYTES})"),
             1000,
             conversations(SECOND_PAGE + 51),
+        ),
+        query(
+            "conversations with unread messages",
+            narrowed("true", "null"),
+            600,
+            conversations(UNREAD_CONVERSATIONS),
+        ),
+        query(
+            "conversations with somebody of a name that all have, first page of 50",
+            narrowed("false", "'user'"),
+            1300,
+            conversations(51),
+        ),
+        query(
+            "conversations with unread messages, with somebody of a name",
+            narrowed("true", "'user 1'"),
+            400,
+            conversations(UNREAD_CONVERSATIONS),
         ),
         query(
             "history, first page of 50",
@@ -178,6 +204,13 @@ pub fn queries(size: Size) -> Vec<Query> {
     ]
 }
 
+/// The list narrowed to a name that nobody has.
+pub fn by_no_name() -> String {
+    format!(
+        "chat_list_matching_conversations({BROKER}, null, false, 'zeppelin', 51, 0, {PAGE_BYTES})"
+    )
+}
+
 /// Those that read more than in proportion to what they return, with the reason.
 pub fn exceptions() -> Vec<(Query, &'static str)> {
     let phrase = format!(
@@ -208,6 +241,12 @@ pub fn exceptions() -> Vec<(Query, &'static str)> {
             "search, all but a word that is in every message",
             all_but,
             "What is left out must be read: all messages of the searching user that contain the word.",
+        ),
+        exception(
+            "conversations with somebody of a name that nobody has",
+            by_no_name(),
+            "No index of pgchat's has the names, which are the host's. So each conversation of the user is read, and its other participant: a few pages for each. \
+             A name that many have fills its page sooner, and of those with unread messages only these are looked at.",
         ),
         exception(
             "what a client has missed, where that is nothing",

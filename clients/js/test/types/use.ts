@@ -59,6 +59,10 @@ void [sent, older, found, one, withWhom];
 
 const listed = [chat.users.list(), chat.users.list({ q: 'a' }), chat.users.list({ role: 'broker', limit: 5 }), chat.users.list({ active: true }), chat.users.list({ role: 'broker', active: false }), chat.users.list({ role: 'broker', active: true }), chat.users.list({ role: 'seller' })];
 void listed;
+const narrowed = [chat.conversations.list(), chat.conversations.list({ unread: true }), chat.conversations.list({ q: 'zey', limit: 5 }), chat.conversations.list({ unread: true, q: 'zey' }), chat.conversations.list({ with: 'u2', limit: 1 })];
+void narrowed;
+// @ts-expect-error: whether, not how many
+chat.conversations.list({ unread: 3 });
 const pages = [chat.messages.list('c'), chat.messages.list('c', { after: 7 }), chat.messages.list('c', { offset: 50, limit: 50 })];
 void pages;
 // @ts-expect-error: before a message, or after one
