@@ -1,5 +1,7 @@
 //! Ids and domain types: what every other module may know, and nothing that does I/O.
 
+mod invisible;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,6 +14,8 @@ use uuid::Uuid;
 
 use crate::names::names;
 use crate::text::quoted;
+
+pub use invisible::is_invisible;
 
 /// JSON text that PostgreSQL built and that is relayed as it is.
 pub type RawJson = Box<RawValue>;
@@ -261,8 +265,11 @@ impl Content {
 /// What is wrong with a message's `content`; empty when nothing is.
 pub fn content_faults(content: &str, max_bytes: usize) -> Vec<String> {
     let mut faults = Vec::new();
-    if content.trim().is_empty() {
-        faults.push("content must not be empty or only white space".to_owned());
+    // Ends at the first character that can be seen, mostly the first one of all.
+    if content.chars().all(is_invisible) {
+        faults.push(
+            "content must not be empty, or only white space and invisible characters".to_owned(),
+        );
     }
     if content.len() > max_bytes {
         faults.push(format!(

@@ -1,5 +1,5 @@
 // The page: one pane, or two side by side. Who is in them stands in the address, so that a reload finds it again.
-import { h, icon, iconButton, say } from './dom.js';
+import { h, icon, iconButton, isInvisible, say } from './dom.js';
 import { Pane } from './pane.js';
 import { neighbour } from './replica.js';
 import { dayKey } from './time.js';
@@ -105,7 +105,8 @@ function show(which) {
 function renderTabs() {
   for (const [which, element, pane, otherwise] of [['first', firstTab, first, 'First'], ['second', secondTab, second, 'Second']]) {
     element.setAttribute('aria-pressed', String(panes.dataset.shown === which));
-    say(element, pane?.model?.me?.firstName ?? otherwise);
+    const { firstName } = pane?.model?.me ?? {};
+    say(element, isInvisible(firstName ?? '') ? otherwise : firstName);
   }
 }
 

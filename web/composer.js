@@ -1,5 +1,5 @@
 // Where messages are written and edited.
-import { beginning, firstWords, h, icon, iconButton, isComposing, say } from './dom.js';
+import { beginning, firstWords, h, icon, iconButton, isComposing, isInvisible, say } from './dom.js';
 import { reason } from './failure.js';
 
 const MOST_LINES_PX = 180;
@@ -96,7 +96,7 @@ export class Composer {
 
   /** What is to be said of it; `text`: what it was to say itself. */
   #deleted(text) {
-    return ['The message that you were editing was deleted.', text.trim() && h('button.button.compact', { type: 'button', onclick: () => this.takeBack(text) }, 'Keep what I wrote')].filter(Boolean);
+    return ['The message that you were editing was deleted.', !isInvisible(text) && h('button.button.compact', { type: 'button', onclick: () => this.takeBack(text) }, 'Keep what I wrote')].filter(Boolean);
   }
 
   #showDraft(...said) {
@@ -178,7 +178,7 @@ export class Composer {
 
   #submit() {
     const content = this.input.value.trim();
-    if (!content || this.#tooLong()) return;
+    if (isInvisible(content) || this.#tooLong()) return;
     const editing = this.#editing;
     if (editing) {
       this.#stopEditing();
@@ -217,7 +217,7 @@ export class Composer {
     const tooLong = this.#tooLong();
     this.#problem(...(tooLong ? [`This is longer than a message can be (${this.#maxBytes.toLocaleString('en')} bytes).`] : said));
     const held = document.activeElement === this.button;
-    this.button.disabled = !this.input.value.trim() || tooLong;
+    this.button.disabled = isInvisible(this.input.value) || tooLong;
     if (held && this.button.disabled) this.input.focus(); // where nothing can be pressed, nothing has the keyboard
     this.#fit();
     if (byHand) this.#keep();

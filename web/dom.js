@@ -89,6 +89,11 @@ export const cutAt = (text, end) => (end < text.length && /[\ud800-\udbff]/.test
 /** For where a line of a long text is shown, or all of it would be read aloud. */
 export const beginning = (text) => text.slice(0, cutAt(text, 300));
 
+/** What is in no text that nobody sees anything of; as the service has it (is_invisible), which takes no such message. */
+const VISIBLE = /[^\p{White_Space}\p{Default_Ignorable_Code_Point}\u2800]/u;
+
+export const isInvisible = (text) => !VISIBLE.test(text);
+
 /** As much of a text as tells it from others where it is a part of a name: the first words of it, in one line. */
 export function firstWords(text) {
   const line = beginning(text).replace(/\s+/g, ' ').trim();
@@ -105,12 +110,12 @@ export function say(element, text) {
 export const isComposing = ({ isComposing: now, keyCode }) => now || keyCode === 229;
 
 export function fullName({ firstName, lastName } = {}) {
-  return [firstName, lastName].map((name) => name?.trim()).filter(Boolean).join(' ') || 'Somebody without a name';
+  return [firstName, lastName].filter((name) => !isInvisible(name ?? '')).map((name) => name.trim()).join(' ') || 'Somebody without a name';
 }
 
 /** Initials. No picture of somebody else's server is ever loaded. */
 export function avatar(user, online = false) {
-  const initials = [user.firstName, user.lastName].map((name) => [...(name?.trim() ?? '')][0] ?? '').join('') || '?';
+  const initials = [user.firstName, user.lastName].map((name) => VISIBLE.exec(name ?? '')?.[0] ?? '').join('') || '?';
   const element = h('span.avatar', { 'aria-hidden': 'true' }, initials.toLocaleUpperCase());
   let sum = 0;
   for (const character of user.id) sum = (sum * 31 + character.charCodeAt(0)) % 997;

@@ -29,6 +29,12 @@ export const mayHelp = (error) => error.code === TOO_MUCH || passes(error);
 /** Whether it may be otherwise in a while, without anybody who does something about it. */
 export const passes = ({ status, code }) => code !== TOO_MUCH && (status >= 500 || status === 429 || status === 408 || PASSING.includes(code));
 
+/** A message that failed with one of these may be taken another time; the service's other codes of a command are final (docs/api.md). */
+const NOT_YET = ['unavailable', 'too_many_requests', 'request_timeout', 'internal', 'queue_full', 'disconnected', 'stopped', 'closed'];
+
+/** Whether a message may be taken if it is sent once more. What ended the connection says nothing of it, but that it was too big for a frame. */
+export const mayBeTaken = ({ status, code, closeCode }) => NOT_YET.includes(code) || (code !== 'frame_too_big' && Boolean(status ?? closeCode));
+
 /** The first pause; each further one is twice as long, and all of them are half of that to one and a half. */
 const FIRST_MS = 2_000;
 const MOST_MS = 30_000;

@@ -1,6 +1,6 @@
 // One message of a thread, and the lines between messages. An element is made once and then kept up to date.
 import { cutAt, firstWords, fullName, h, icon, iconButton, linked, say } from './dom.js';
-import { reason } from './failure.js';
+import { mayBeTaken, reason } from './failure.js';
 import { fullTime, timeOf } from './time.js';
 
 const STATES = {
@@ -97,11 +97,13 @@ export function messageElement(actions) {
     if (tools.childElementCount !== offered) {
       tools.replaceChildren(...[edit, remove].slice(2 - offered));
     }
+    const offer = (label, action) => h('button.button.compact', { type: 'button', onclick: () => action(element.message) }, label);
     failure.replaceChildren(...(state === 'failed' ? [
       h('span', {}, `Not sent: ${error ? reason(error) : 'unknown reason'}`),
-      h('button.button.compact', { type: 'button', onclick: () => actions.again(element.message) }, 'Try again'),
-      h('button.button.compact', { type: 'button', onclick: () => actions.takeBack(element.message) }, 'Edit'),
-      h('button.button.compact', { type: 'button', onclick: () => actions.discard(element.message) }, 'Discard'),
+      // What is refused for good can be written otherwise, and that is all.
+      ...(!error || mayBeTaken(error) ? [offer('Try again', actions.again)] : []),
+      offer('Edit', actions.takeBack),
+      offer('Discard', actions.discard),
     ] : []));
     // Each message has these: in a list of buttons, as a screen reader gives one, they say which message they are of.
     for (const button of [edit, remove, unfold, ...failure.querySelectorAll('button')]) {

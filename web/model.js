@@ -10,6 +10,8 @@ import { Typing } from './typing.js';
 /** Between two looks at what is left unread, while messages are deleted, or read elsewhere. */
 const RECOUNT_MS = 1_000;
 
+const ALL_READ = { unreadCount: 0, firstUnreadSeq: null };
+
 export class Model {
   /** `loading`, `ready`, or the error. */
   state = 'loading';
@@ -230,7 +232,7 @@ export class Model {
     const { last } = this.timeline(conversationId);
     if (!conversation?.unreadCount || !last) return;
     this.listing.change(conversationId, (listed) => {
-      if (last.seq >= (listed.lastMessage?.seq ?? 0)) listed.unreadCount = 0; // else there is more that is not shown yet
+      if (last.seq >= (listed.lastMessage?.seq ?? 0)) Object.assign(listed, ALL_READ); // else there is more that is not shown yet
     });
     this.tell('conversations');
     const underWay = this.#marks.has(conversationId);
@@ -302,7 +304,9 @@ export class Model {
       if (message.seq <= listed.lastSeq) return;
       listed.lastSeq = message.seq;
       listed.lastMessage = message;
-      if (isUnread) listed.unreadCount++;
+      if (!isUnread) return;
+      listed.unreadCount++;
+      listed.firstUnreadSeq ??= message.seq;
     });
     if (!conversation) {
       if (isUnread) this.listing.unlistedArrived();
@@ -331,7 +335,7 @@ export class Model {
     this.listing.change(conversationId, (listed) => {
       const last = listed.lastMessage;
       if (last && last.senderId !== readerId && last.seq <= upToSeq) listed.lastMessage = { ...last, isRead: true };
-      if (mine && upToSeq >= listed.lastSeq) listed.unreadCount = 0;
+      if (mine && upToSeq >= listed.lastSeq) Object.assign(listed, ALL_READ);
     });
     // In another window, up to somewhere: how many are left is known to the service.
     if (mine && this.listing.unreadIn(conversationId)) this.#recount();

@@ -17,7 +17,7 @@ export class Reading {
     this.away = 0;
   }
 
-  /** It is shown: at its end, unless a search led elsewhere. */
+  /** It is shown: at its end, unless a search led elsewhere, or what is new begins far from there. */
   opened(atEnd) {
     this.#unseen = atEnd;
     this.#behind = false;

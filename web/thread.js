@@ -10,6 +10,7 @@ import { MessageList } from './message_list.js';
 import { MessageWindow, MOST, STEP } from './message_window.js';
 import { Reading } from './reading.js';
 import { ScrollPosition } from './scroll_position.js';
+import { isFar } from './timeline.js';
 
 export class Thread {
   #window = new MessageWindow();
@@ -53,7 +54,7 @@ export class Thread {
 
   // --- Where one begins ---
 
-  /** At the end, where not all that is new fits there at its first message, or at the message `seq`, that a search has found; its `snippet` says where in it. */
+  /** At the end, where not all that is new fits there at its first message, however far up, or at the message `seq`, that a search has found; its `snippet` says where in it. */
   async show(conversationId, seq, snippet = []) {
     const timeline = this.model.timeline(conversationId);
     this.#leave(seq === undefined ? undefined : timeline);
@@ -73,11 +74,13 @@ export class Thread {
     this.position.pinned = true;
     this.#retry.done();
     this.#failure = undefined;
-    const { unreadCount = 0, lastSeq } = this.model.conversations.get(conversationId) ?? {};
-    const wanted = { seq, snippet, unreadCount, lastSeq };
+    const { unreadCount = 0, firstUnreadSeq, lastSeq } = this.model.conversations.get(conversationId) ?? {};
+    const newAt = seq === undefined && this.scroller.clientHeight && isFar(firstUnreadSeq, lastSeq) ? firstUnreadSeq : undefined;
+    const wanted = { seq, snippet, unreadCount, newAt, lastSeq };
     this.#wanted = wanted;
     this.#told();
-    if (seq !== undefined || !this.timeline.started || this.timeline.hasNewer) await this.timeline.start(seq);
+    const at = seq ?? newAt;
+    if (at !== undefined || !this.timeline.started || this.timeline.hasNewer) await this.timeline.start(at);
     await this.#begin(wanted);
   }
 
@@ -85,12 +88,9 @@ export class Thread {
   async #begin(wanted) {
     if (this.#wanted !== wanted) return;
     const { timeline } = this;
-    const { seq, snippet, unreadCount, lastSeq } = wanted;
+    const { seq, snippet } = wanted;
     const atEnd = seq === undefined;
-    timeline.opened(this.model.userId, unreadCount, lastSeq);
-    wanted.seeking = atEnd;
-    if (atEnd) await timeline.olderUntilNew();
-    wanted.seeking = false;
+    await this.#findNew(wanted);
     if (this.#wanted !== wanted) return;
     const { messages, failed, firstNew } = timeline;
     if (failed !== 'start') this.#wanted = undefined;
@@ -99,7 +99,7 @@ export class Thread {
     const from = line < 0 ? messages.length - (atEnd ? STEP : MOST) : line - STEP;
     this.#showFrom(from, timeline.hasNewer || from + MOST < messages.length ? Math.min(messages.length, from + MOST) : Infinity);
     this.position.pinned = atEnd;
-    this.reading.opened(atEnd);
+    this.reading.opened(atEnd && !timeline.hasNewer);
     const found = atEnd ? undefined : messages.find((message) => message.seq === seq);
     const place = found && this.messages.placeOf(found, snippet);
     this.#render();
@@ -108,6 +108,22 @@ export class Thread {
       this.#scrolled(); // no scroll event comes if it is at the end already
     } else if (line >= 0) this.#lookAtNew();
     this.reading.read();
+  }
+
+  /** The first unread message: what is around it, if it is far from the end, and otherwise all from there on is loaded. */
+  async #findNew(wanted) {
+    const { timeline } = this;
+    const { seq, unreadCount, newAt, lastSeq } = wanted;
+    if (newAt !== undefined) {
+      if (timeline.openedAt(this.model.userId, newAt)) return;
+      // What was unread there has been read, or is gone, since that was told.
+      if (!timeline.failed) await timeline.start();
+      if (this.#wanted !== wanted) return;
+    }
+    timeline.opened(this.model.userId, unreadCount, lastSeq);
+    wanted.seeking = seq === undefined;
+    if (wanted.seeking) await timeline.olderUntilNew();
+    wanted.seeking = false;
   }
 
   async toLatest() {
@@ -137,11 +153,14 @@ export class Thread {
     this.position.center(range && height > this.scroller.clientHeight ? range : element);
   }
 
-  /** The line above what is new goes to the top, if it is not in sight at the end. */
+  /** The line above what is new goes to the top, if it is not in sight at the end. Where that is far, one is not at it in any case. */
   #lookAtNew() {
-    if (!this.position.lowerToTop(this.messages.newLine)) return;
+    const isFarUp = this.timeline.hasNewer;
+    if (!this.position.lowerToTop(this.messages.newLine) && !isFarUp) return;
+    this.position.pinned = false;
     this.reading.ledToNew();
     this.#updateJump();
+    if (isFarUp) this.#scrolled(); // more is wanted, where no scroll event comes
   }
 
   // --- What is told ---

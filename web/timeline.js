@@ -5,6 +5,8 @@ const PAGE = 100;
 const ENOUGH = 4 * PAGE;
 /** And waited for so long: what has come is not withheld. */
 const PATIENCE_MS = 2_000;
+/** Whether that many, or more, are to be loaded from the end, `lastSeq`, until `seq` is: then it begins there. */
+export const isFar = (seq, lastSeq) => Boolean(seq) && lastSeq - seq >= ENOUGH;
 /** The service knows no such conversation, or none of this user's: which of the two it need not say. */
 const GONE = ['conversation_not_found', 'not_a_participant'];
 
@@ -213,6 +215,12 @@ export class Timeline {
     if (unread.length >= count || theirs[0]?.isRead) return this.newFrom((unread.at(-count) ?? unread[0])?.seq);
     this.#unread = { readerId, count: count - unread.length, before: this.hasNewer ? lastSeq + 1 : this.messages[0]?.seq, lastSeq };
     this.#findUnread();
+  }
+
+  /** `readerId` opens it where `seq` was the first unread message, and is loaded. Returns whether any is unread there. */
+  openedAt(readerId, seq) {
+    this.newFrom(this.#to(readerId).find((message) => message.seq >= seq && !message.isRead)?.seq);
+    return this.unreadFrom !== undefined;
   }
 
   /** From there on all is new to who looks at it; undefined: nothing is. */

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AMELIE, assertAtEnd, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, LUKASZ, pane, PHONE, reachable, replica, replicas, say, talking, visit } from './support.js';
-import { LONG, editing, field, sent, shown, strictStage } from './writer.js';
+import { FAULTY, LONG, editing, field, sent, shown, strictStage } from './writer.js';
 
 strictStage();
 
@@ -281,8 +281,8 @@ test('of a message that is refused while one is in another conversation the list
 test('of a message that is refused while one is elsewhere a notice tells, too, also where there is no room for the list', async () => {
   const front = await balancer([replica.port]);
   const page = await shown(front.url, { ...PHONE, forgive: CUT });
-  const notice = page.getByRole('alert').getByText(/^Not sent: .*200/);
-  await field(page).fill(LONG);
+  const notice = page.getByRole('alert').getByText(/^Not sent: internal error/);
+  await field(page).fill(FAULTY);
   await page.getByRole('button', { name: 'Send', exact: true }).tap();
   await page.locator('.message.failed').waitFor();
   // On the side of the message that it is about, also where it takes two lines.
@@ -326,7 +326,7 @@ test('a message bears the time when it was written, whenever it is refused, and 
   const front = await balancer([replica.port]);
   const page = await shown(front.url, { forgive: CUT });
   await cutOff(front, page);
-  await say(page, LONG);
+  await say(page, FAULTY);
   const written = () => page.locator('.message').last().locator('time').getAttribute('datetime');
   await page.locator('.message.queued').waitFor();
   const time = await written();
@@ -373,9 +373,18 @@ test('what was not sent is taken back to be written otherwise', async () => {
   await page.locator('.message', { hasText: 'Shorter now' }).waitFor();
 });
 
+test('what is refused for good can be edited and discarded; what may be taken another time can be tried again, too', async () => {
+  const page = await shown();
+  const offered = (text) => page.locator('.message.failed', { hasText: text }).locator('.failure button').allTextContents();
+  await say(page, LONG);
+  await eventually(() => offered('too long'), ['Edit', 'Discard']);
+  await say(page, FAULTY);
+  await eventually(() => offered('faulty'), ['Try again', 'Edit', 'Discard']);
+});
+
 test('who discards what was not sent, or tries it again, stays in the messages', async () => {
   const page = await shown();
-  await say(page, LONG);
+  await say(page, FAULTY);
   const failed = page.locator('.message.failed');
   const first = await failed.getByRole('button', { name: 'Try again' }).elementHandle();
   await first.focus();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AMELIE, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, lateFrames, LUKASZ, post, reachable, replica, replicas, say, talking, visit } from './support.js';
-import { LONG, editing, field, sent, shown, strictStage } from './writer.js';
+import { FAULTY, LONG, editing, field, sent, shown, strictStage } from './writer.js';
 
 strictStage();
 
@@ -286,12 +286,14 @@ test('the buttons of a message say which message they are of, and so does the fi
   const button = (name) => page.getByRole('button', { name, exact: true });
   await sent(page, 'Is it far\nto the station?');
   await sent(page, 'And is there a garden, or at least a balcony?');
-  await say(page, LONG);
+  await say(page, FAULTY);
   await page.locator('.message.failed').waitFor();
+  await say(page, LONG);
+  await page.locator('.message.failed', { hasText: 'too long' }).waitFor();
   for (const name of [
     'Edit message: Is it far to the station?', 'Delete message: Is it far to the station?',
     'Edit message: And is there a garden, or at least a…', 'Delete message: And is there a garden, or at least a…',
-    'Try again: too long, too long, too long, too long,…', 'Edit: too long, too long, too long, too long,…', 'Discard: too long, too long, too long, too long,…',
+    'Try again: faulty, faulty, faulty, faulty, faulty,…', 'Edit: faulty, faulty, faulty, faulty, faulty,…', 'Discard: faulty, faulty, faulty, faulty, faulty,…', 'Edit: too long, too long, too long, too long,…', 'Discard: too long, too long, too long, too long,…',
   ]) await button(name).waitFor();
   await button('Edit message: Is it far to the station?').focus();
   await page.keyboard.press('Enter');

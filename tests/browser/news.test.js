@@ -135,26 +135,92 @@ test('who opens the conversation once more while the first unread message is loo
   await eventually(() => unread(conversation), '0');
 });
 
-test('where the first unread message is very far up, the line stands above what is loaded, until more is; who comes back begins at the end', async () => {
-  const { conversation, page, open, pages } = await openUnread(700, 650);
-  await firstNew(page, 'number 301');
-  await assertAtLine(page);
-  await eventually(() => unread(conversation), '0');
-  await drawn(page);
-  await assertAtLine(page);
-  assert.equal(pages(), 4);
-  await scrollToLine(page, 'number 51');
-  assert.equal(await separator(page).count(), 1);
-  // So many are not kept for that: older ones are read again.
-  await open();
+/** For `before`: up to which message the page marks, in `window.marks`. */
+const noteMarks = () => {
+  window.marks = [];
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (text) {
+    const { type, data } = JSON.parse(text);
+    if (type === 'mark_read') window.marks.push(data.upToSeq);
+    return send.call(this, text);
+  };
+};
+
+/** Scrolls down until `text` is the last message in the document. */
+const scrollDownTo = (page, text) => eventually(() => page.locator('.scroller').evaluate((it) => {
+  it.scrollTop += 2_000;
+  return [...document.querySelectorAll('.message .content')].at(-1)?.textContent;
+}), text);
+
+for (const [where, options] of [['a desktop', {}], ['a phone', PHONE]]) {
+  test(`where the first unread message is very far up, the conversation opens there, and is read once one has come to its end, on ${where}`, async () => {
+    const { conversation, page, open, pages } = await openUnread(700, 650, { ...options, before: noteMarks });
+    await firstNew(page, 'number 51');
+    await assertAtLine(page);
+    await drawn(page);
+    await assertAtLine(page);
+    // Who comes back before that is led there once more.
+    await page.getByRole('textbox', { name: 'Message' }).press('Escape');
+    await open();
+    await firstNew(page, 'number 51');
+    await assertAtLine(page);
+    await badge(page, '99').waitFor({ state: 'attached' });
+    await scrollDownTo(page, 'number 700');
+    await eventually(() => unread(conversation), '0');
+    await badge(page).waitFor({ state: 'detached' });
+    assert.deepEqual(await page.evaluate(() => window.marks), [700]);
+    // Who comes back then begins at the end. So many are not kept: older ones are read again.
+    await page.getByRole('textbox', { name: 'Message' }).press('Escape');
+    await open();
+    await assertLast(page, 'number 700');
+    await assertAtEnd(page);
+    const before = pages();
+    await eventually(() => page.locator('.scroller').evaluate((it) => (it.scrollTop -= 500)).then(pages), (asked) => asked > before);
+  });
+}
+
+test('who goes to the latest messages from the first unread one, very far up, has read them, and finds the line again', async () => {
+  const { conversation, page } = await openUnread(700, 650);
+  await firstNew(page, 'number 51');
+  await page.getByRole('button', { name: 'Jump to the latest messages', exact: true }).click();
   await assertLast(page, 'number 700');
   await assertAtEnd(page);
-  const before = pages();
-  await eventually(() => page.locator('.scroller').evaluate((it) => (it.scrollTop -= 500)).then(pages), (asked) => asked > before);
+  await eventually(() => unread(conversation), '0');
+  await scrollToLine(page, 'number 51');
+  assert.equal(await separator(page).count(), 1);
+});
+
+test('what comes while one is very far up is below the same line, and counted beside the way to the end', async () => {
+  const { conversation, page } = await openUnread(700, 650);
+  await firstNew(page, 'number 51');
+  await post(replica.url, LUKASZ, 'number 701', conversation);
+  const jump = page.getByRole('button', { name: 'Jump to the latest messages: 1 new', exact: true });
+  await jump.waitFor();
+  await drawn(page);
+  await firstNew(page, 'number 51');
+  await assertAtLine(page);
+  await jump.click();
+  await assertLast(page, 'number 701');
+  await assertAtEnd(page);
+  await eventually(() => unread(conversation), '0');
+});
+
+test('where what was unread very far up has been read meanwhile, the conversation opens at what is', async () => {
+  const { user, conversation } = await unreadOf(700, 650);
+  const page = await visit(at(replica.url, user), { before: waitsForOlder });
+  await badge(page, '99').waitFor();
+  const { asked, release } = await held(page, (url) => url.pathname.includes(conversation) && url.searchParams.get('before') === '101');
+  await page.locator(`[data-conversation="${conversation}"] button`).click();
+  await asked();
+  await replicas.sql(`update messages set is_read = true where conversation_id = '${conversation}' and seq <= 690`);
+  release();
+  await assertLast(page, 'number 700');
+  await firstNew(page, 'number 691');
+  await eventually(() => unread(conversation), '0');
 });
 
 test('where older messages came only once they were asked for again, the line stays in sight until one scrolls up', async () => {
-  const { user, conversation } = await unreadOf(700, 650);
+  const { user, conversation } = await unreadOf(700, 350);
   const page = await visit(at(replica.url, user), { forgive: /503/, before: waitsForOlder });
   let refuses = true;
   await page.route((url) => url.pathname.includes(conversation) && url.searchParams.has('before'), (route) => (refuses ? route.fulfill({ status: 503 }) : route.continue()));
@@ -169,7 +235,7 @@ test('where older messages came only once they were asked for again, the line st
   await drawn(page);
   await firstNew(page, 'number 601');
   await assertAtLine(page);
-  await scrollToLine(page, 'number 51');
+  await scrollToLine(page, 'number 351');
   assert.equal(await separator(page).count(), 1);
 });
 
@@ -228,7 +294,7 @@ test('a conversation that opens where nobody sees it is read once somebody does,
 
 test('who answers at the first unread message is led to the end, and nothing is new any more', async () => {
   const { page } = await openUnread(700, 650);
-  await firstNew(page, 'number 301');
+  await firstNew(page, 'number 51');
   await say(page, 'an answer');
   await assertLast(page, 'an answer');
   await assertAtEnd(page);

@@ -1,6 +1,7 @@
 // What people write, as it is shown: addresses, from right to left, very long.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { module } from './module.js';
 import { AMELIE, assertFocus, assertLast, at, box, bubble, CONVERSATION, drawn, eventually, LUKASZ, PHONE, post, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
@@ -157,8 +158,32 @@ test('on a phone the buttons of one’s message come when it is tapped, and go w
   await eventually(opacity, '0');
 });
 
+test('the page, SQL and so the service know the same characters that nobody sees', async () => {
+  const { isInvisible } = await module('dom.js');
+  const found = await replicas.sql('select string_agg(to_hex(code), \' \' order by code) from generate_series(1, 1114111) code where code not between 55296 and 57343 and chat_is_invisible(chr(code))');
+  const known = Array.from({ length: 0x10ffff }, (_, at) => at + 1).filter((code) => (code < 0xd800 || code > 0xdfff) && isInvisible(String.fromCodePoint(code)));
+  assert.equal(known.map((code) => code.toString(16)).join(' '), found);
+  assert.ok(isInvisible(''));
+});
+
+test('what nobody would see is not sent, and a joiner in what can be seen is', async () => {
+  const page = await shown();
+  const field = page.getByRole('textbox', { name: 'Message' });
+  const send = page.getByRole('button', { name: 'Send', exact: true });
+  for (const text of [' \n', '\u200b', '\u2800 \u3164\ufeff']) {
+    await field.fill(text);
+    assert.ok(await send.isDisabled());
+    await field.press('Enter');
+    assert.equal(await field.inputValue(), text);
+  }
+  const family = '👩\u200d👩\u200d👧';
+  await field.fill(family);
+  await send.click();
+  await assertLast(page, family);
+});
+
 test('who has no name, or blanks for one, is somebody all the same', async () => {
-  for (const name of ['', '   ']) {
+  for (const name of ['', '   ', '\u200b', ' \u3164\u2800']) {
     const id = await replicas.sql(`with other as (insert into users (first_name, last_name, email) values ('${name}', '', gen_random_uuid() || '@example.com') returning id)
       insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from other returning id`);
     const page = await visit(at(replica.url, talking(AMELIE, id)));

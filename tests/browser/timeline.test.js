@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { module } from './module.js';
 
-const { Timeline } = await module('timeline.js');
+const { isFar, Timeline } = await module('timeline.js');
 
 const message = (seq, more) => ({ id: `m${seq}`, seq, senderId: 'other', isRead: false, updatedAt: '1', content: `${seq}`, ...more });
 
@@ -222,6 +222,17 @@ test('what is new is looked for in four pages; where it begins before those, it 
   await it.start(300);
   it.opened('me', 100, 700);
   assert.deepEqual([it.firstNew, it.isNewAbove], [undefined, false]);
+});
+
+test('of what is new from so far up that it is not loaded from the end, the first unread message is found where it stands, or behind it', async () => {
+  assert.deepEqual([isFar(101, 500), isFar(100, 500), isFar(null, 500), isFar(undefined, undefined)], [false, true, false, false]);
+  const it = timeline(700, (page) => {
+    for (const one of page.messages) Object.assign(one, { isRead: one.seq <= 60, senderId: one.seq === 61 ? 'me' : 'other' });
+  }, [62]);
+  await it.start(50);
+  assert.deepEqual([it.openedAt('me', 50), it.firstNew, it.isNewAbove], [true, 63, false]);
+  await it.start(5);
+  assert.deepEqual([it.openedAt('me', 5), it.firstNew], [false, undefined]);
 });
 
 test('what is new is found also where the conversation is opened again, or read anew, while it is looked for', async () => {

@@ -33,6 +33,7 @@ mod http_conversations;
 mod http_messages;
 mod http_users;
 mod imports;
+mod invisible;
 mod large;
 mod limits;
 mod links;
