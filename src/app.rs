@@ -1,4 +1,4 @@
-//! Builds the pieces, starts them and stops them in order.
+//! Has the pieces built, starts them and stops them in order.
 
 mod commands;
 mod database;
@@ -12,19 +12,14 @@ use std::time::Duration;
 use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
-use uuid::Uuid;
 
 use crate::auth::Keys;
 use crate::config::{AuthMode, Config};
 use crate::hub::{Hub, HubLimits};
 use crate::lifecycle::Lifecycle;
-use crate::limits::UserLimiter;
-use crate::listener::{Listener, ListenerConfig, ListenerStatus};
-use crate::live::{Live, PresenceTimes, TypingTimes};
-use crate::model::ReplicaId;
-use crate::services::{Parts, Services};
+use crate::listener::ListenerStatus;
+use crate::services::{Background, Services};
 use crate::store::Purpose;
-use crate::writer::{Writer, WriterLimits};
 use crate::{http, open_files, server, ws};
 
 pub use commands::{Probe, demo_data, healthcheck, migrate};
@@ -175,59 +170,42 @@ async fn start(
 ) -> Result<Services, StartError> {
     let stop = || lifecycle.stopping.clone();
     let tasks = &lifecycle.tasks;
-    let replica_id = ReplicaId(Uuid::new_v4());
     let store = database.store(&config)?;
     database.require_search_language(&store, &config).await?;
+    let users = database.users_link(&config, &store);
+    let search_index = database.search_index(&config);
     let hub = Hub::new(HubLimits::from(&config));
-
-    let limiter = UserLimiter::of_sends(&config);
-    let sweep = limiter.clone().sweep(stop());
-    supervisor.spawn(tasks, "the sweep of typing's limits", sweep);
-    let live = Live::new(
-        store.clone(),
-        hub.clone(),
-        replica_id,
-        limiter,
-        TypingTimes::from(&config),
-        PresenceTimes::from(&config),
+    let (services, background) = Services::new(
+        config,
+        keys,
+        hub,
+        store,
+        database.direct.clone(),
+        users.clone(),
+        lifecycle.clone(),
     );
-    supervisor.spawn(tasks, "typing and presence", live.clone().run(stop()));
 
-    let (listener, mut status) = Listener::new(
-        ListenerConfig::new(&config, database.direct.clone(), replica_id),
-        store.clone(),
-        hub.clone(),
-        live.clone(),
-    );
+    let live = services.live.clone().run(stop());
+    supervisor.spawn(tasks, "typing and presence", live);
+    let Background {
+        listener,
+        mut listening,
+        writing,
+    } = background;
     supervisor.spawn(tasks, "the listener", listener.run(stop()));
     let deadline = database.deadline.max(Instant::now() + LISTENER_PATIENCE);
-    until_live(&mut status, deadline).await?;
+    until_live(&mut listening, deadline).await?;
 
-    let limits = WriterLimits::from(&config);
-    let (writer, writing) = Writer::new(store.clone(), limits, tasks.clone(), stop());
     supervisor.spawn(tasks, "the writer", writing);
-
-    let users = database.users_link(&config, &store);
-    let watch = users.clone().watch(stop());
+    let watch = users.watch(stop());
     supervisor.spawn(tasks, "the watch over the users table", watch);
 
-    let search_index = database.search_index(&config);
     let (built, index_is_built) = oneshot::channel();
-    let seeing_to_it = search_index.run(store.clone(), built, stop());
+    let seeing_to_it = search_index.run(services.store.clone(), built, stop());
     supervisor.spawn(tasks, "the search index task", seeing_to_it);
     // Late, it is no reason not to serve: searches say so.
     let _ = timeout(SEARCH_PATIENCE, index_is_built).await;
 
-    let parts = Parts {
-        replica_id,
-        store,
-        hub,
-        live,
-        listener: status,
-        writer,
-        users,
-    };
-    let services = Services::of(config, keys, parts, lifecycle.clone());
     spawn_watches(&services, supervisor);
     Ok(services)
 }
@@ -240,6 +218,8 @@ fn spawn_watches(services: &Services, supervisor: &mut Supervisor) {
     supervisor.spawn(tasks, "the watch over the figures", watch);
     let sweep = services.send_limiter.clone().sweep(stop());
     supervisor.spawn(tasks, "the sweep of limits", sweep);
+    let sweep = services.live_limiter.clone().sweep(stop());
+    supervisor.spawn(tasks, "the sweep of typing's limits", sweep);
     let sweep = services.frame_limiter.clone().sweep(stop());
     supervisor.spawn(tasks, "the sweep of frames' limits", sweep);
     let watch = services.auth.clone().watch(services.hub.clone(), stop());

@@ -1,8 +1,9 @@
-//! What the handlers of `http` and `ws` get: the pieces of a replica, built once by `app`.
+//! What the handlers of `http` and `ws` get: the pieces of a replica, and how they are put together.
 
 use std::sync::Arc;
 
 use prometheus_client::metrics::gauge::Gauge;
+use uuid::Uuid;
 
 use crate::auth::{Auth, Keys};
 use crate::config::Config;
@@ -10,14 +11,14 @@ use crate::health::Health;
 use crate::hub::Hub;
 use crate::lifecycle::Lifecycle;
 use crate::limits::{MemoryBudget, Refusals, UserLimiter};
-use crate::listener::ListenerStatus;
-use crate::live::Live;
+use crate::listener::{Listener, ListenerConfig, ListenerStatus};
+use crate::live::{Live, PresenceTimes, TypingTimes};
 use crate::metrics::{Metrics, Sources};
 use crate::model::ReplicaId;
 use crate::reads::Reads;
 use crate::replay::{Replay, ReplayLimits};
-use crate::store::{Store, UsersLink};
-use crate::writer::Writer;
+use crate::store::{Connector, Store, UsersLink};
+use crate::writer::{Writer, WriterLimits};
 
 /// Pages, conversations and messages asked for by id, of more than 64 KiB, that clients have not taken yet: 16 of the largest pages, of one user two.
 const ANSWERS_BYTES: usize = 64 * 1024 * 1024;
@@ -41,6 +42,8 @@ pub struct Services {
     pub metrics: Metrics,
     /// How fast a user may send, over HTTP and sockets.
     pub send_limiter: UserLimiter,
+    /// How often a user may say that they type, or whom they watch.
+    pub live_limiter: UserLimiter,
     /// How many frames a user's sockets may send.
     pub frame_limiter: UserLimiter,
     /// How fast handshakes are refused.
@@ -54,43 +57,62 @@ pub struct Services {
     pub lifecycle: Lifecycle,
 }
 
-/// What has tasks or connections, of which the rest of the services is made.
-pub(crate) struct Parts {
-    pub replica_id: ReplicaId,
-    pub store: Store,
-    pub hub: Hub,
-    pub live: Live,
-    pub listener: ListenerStatus,
-    pub writer: Writer,
-    pub users: UsersLink,
+/// What is yet to be run of the services, as tasks that end with [`Lifecycle::stopping`].
+pub(crate) struct Background<W> {
+    pub listener: Listener,
+    pub listening: ListenerStatus,
+    /// Stores what [`Services::writer`] takes.
+    pub writing: W,
 }
 
 impl Services {
-    pub(crate) fn of(config: Config, keys: Keys, parts: Parts, lifecycle: Lifecycle) -> Self {
-        let Parts {
+    /// A replica of its own; nothing is connected, and nothing runs yet. `past_pooler` leads to the database of `store`, past a pooler.
+    pub(crate) fn new(
+        config: Config,
+        keys: Keys,
+        hub: Hub,
+        store: Store,
+        past_pooler: Connector,
+        users: UsersLink,
+        lifecycle: Lifecycle,
+    ) -> (Self, Background<impl Future<Output = ()> + Send + 'static>) {
+        let replica_id = ReplicaId(Uuid::new_v4());
+        let live_limiter = UserLimiter::of_sends(&config);
+        let live = Live::new(
+            store.clone(),
+            hub.clone(),
             replica_id,
-            store,
-            hub,
-            live,
-            listener,
-            writer,
-            users,
-        } = parts;
-        let health = Health::new(store.clone(), listener.clone(), users, lifecycle.clone());
+            live_limiter.clone(),
+            TypingTimes::from(&config),
+            PresenceTimes::from(&config),
+        );
+        let (listener, listening) = Listener::new(
+            ListenerConfig::new(&config, past_pooler, replica_id),
+            store.clone(),
+            hub.clone(),
+            live.clone(),
+        );
+        let (writer, writing) = Writer::new(
+            store.clone(),
+            WriterLimits::from(&config),
+            lifecycle.tasks.clone(),
+            lifecycle.stopping.clone(),
+        );
+        let health = Health::new(store.clone(), listening.clone(), users, lifecycle.clone());
         let auth = Auth::new(&config.auth, keys, store.clone());
         let reads = Reads::new(store.clone(), &config);
         let replay = Replay::new(
             store.clone(),
             hub.clone(),
-            listener.database(),
+            listening.database(),
             ReplayLimits::from(&config),
         );
-        Self {
+        let services = Self {
             metrics: Metrics::new(Sources {
                 store: store.clone(),
                 writer: writer.clone(),
                 hub: hub.clone(),
-                listener,
+                listener: listening.clone(),
                 live: live.clone(),
                 health: health.clone(),
                 auth: auth.clone(),
@@ -100,6 +122,7 @@ impl Services {
             }),
             auth,
             send_limiter: UserLimiter::of_sends(&config),
+            live_limiter,
             frame_limiter: UserLimiter::of_frames(&config),
             refusals: Refusals::new(config.limits.refused_handshakes),
             reads,
@@ -114,7 +137,13 @@ impl Services {
             hub,
             live,
             lifecycle,
-        }
+        };
+        let background = Background {
+            listener,
+            listening,
+            writing,
+        };
+        (services, background)
     }
 }
 

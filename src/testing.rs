@@ -5,20 +5,13 @@
 #[cfg(test)]
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use crate::auth::Keys;
 use crate::config::{Config, DatabaseSource};
 use crate::hub::{Hub, HubLimits};
 use crate::lifecycle::Lifecycle;
-use crate::limits::UserLimiter;
-use crate::listener::{Listener, ListenerConfig};
-use crate::live::{Live, PresenceTimes, TypingTimes};
-use crate::model::ReplicaId;
 use crate::position::{Cursor, Horizon, Identity, Xid};
-use crate::services::{Parts, Services};
+use crate::services::Services;
 use crate::store::{Connector, Store, StoreLimits, UsersLink, UsersLinked, UsersTable, Way};
-use crate::writer::{Writer, WriterLimits};
 
 /// A hub that is live and limits no connections; `socket_queue` frames may wait for each of its sockets.
 pub fn hub(socket_queue: usize) -> Hub {
@@ -64,14 +57,6 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
     let connector = Connector::new(database).unwrap();
     let limits = StoreLimits::from(&config);
     let store = Store::new(&connector, &config.schema, limits, Way::Direct).unwrap();
-    let lifecycle = Lifecycle::default();
-    let (writer, writing) = Writer::new(
-        store.clone(),
-        WriterLimits::from(&config),
-        lifecycle.tasks.clone(),
-        lifecycle.stopping.clone(),
-    );
-    lifecycle.tasks.spawn(writing);
     let users = UsersLink::new(
         store.clone(),
         connector.clone(),
@@ -83,30 +68,10 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
         config.timeouts.users_table_check,
         UsersLinked::Now,
     );
-    let replica_id = ReplicaId(Uuid::from_u128(99));
-    let live = Live::new(
-        store.clone(),
-        hub.clone(),
-        replica_id,
-        UserLimiter::of_sends(&config),
-        TypingTimes::from(&config),
-        PresenceTimes::from(&config),
-    );
-    let (_, status) = Listener::new(
-        ListenerConfig::new(&config, connector, replica_id),
-        store.clone(),
-        hub.clone(),
-        live.clone(),
-    );
     let (keys, _) = Keys::load(&config.auth).unwrap();
-    let parts = Parts {
-        replica_id,
-        store,
-        hub,
-        live,
-        listener: status,
-        writer,
-        users,
-    };
-    Services::of(config, keys, parts, lifecycle)
+    let lifecycle = Lifecycle::default();
+    let (services, background) =
+        Services::new(config, keys, hub, store, connector, users, lifecycle);
+    services.lifecycle.tasks.spawn(background.writing);
+    services
 }
