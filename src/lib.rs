@@ -22,14 +22,12 @@ pub mod auth;
 pub mod config;
 pub mod embedded;
 pub mod error;
-mod fair_semaphore;
 pub mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod health;
 pub mod http;
 pub mod hub;
-mod keyed_lines;
 mod lifecycle;
 mod limits;
 mod listener;
@@ -54,7 +52,6 @@ mod sync;
 #[cfg(any(test, fuzzing))]
 mod testing;
 mod text;
-mod turns;
 mod until;
 mod writer;
 mod ws;

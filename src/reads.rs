@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::fair_semaphore::FairSemaphore;
 use crate::limits::Holder;
-use crate::store::{ReadConnections, Store};
-use crate::turns;
+use crate::store::Store;
 
 /// When one who had too many reads at a time may ask again: by then some have usually been answered.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -20,28 +18,18 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Reads {
     store: Store,
-    /// As many at a time as there are connections but one, a third of all for one holder.
-    semaphore: FairSemaphore,
     /// `MAX_READS_PER_USER`: of one holder, being read and waiting for their turn.
     most: usize,
-    /// `DB_TIMEOUT_SECONDS`, for a turn.
-    patience: Duration,
 }
 
 impl Reads {
     pub fn new(store: Store, config: &Config) -> Self {
-        let ReadConnections {
-            of_all,
-            of_one_user,
-        } = store.connections_of_reads();
         Self {
             store,
-            semaphore: FairSemaphore::new(of_all, of_one_user),
             most: config
                 .limits
                 .reads_per_user
                 .map_or(usize::MAX, NonZeroUsize::get),
-            patience: config.timeouts.database,
         }
     }
 
@@ -54,23 +42,13 @@ impl Reads {
             // A server that asks for whomever it likes.
             Holder::Service(_) | Holder::Anybody => return Ok(self.store.clone()),
         }
-        let permit = async {
-            let head = self.semaphore.head_within(holder, self.most).await?;
-            Some(head.permit().await)
-        };
-        let refusal = "other requests take too long: try again";
-        match turns::within(self.patience, permit, turns::Kind::Reads, refusal).await? {
-            Some(permit) => Ok(self.store.in_turn(permit)),
+        match self.store.in_turn_of_reads(holder, self.most).await? {
+            Some(store) => Ok(store),
             None => Err(Error::TooManyRequests {
                 message: format!("more than {} reads at a time", self.most),
                 retry_after: RETRY_AFTER,
             }),
         }
-    }
-
-    /// How many wait for their turn.
-    pub fn waiting(&self) -> usize {
-        self.semaphore.waiting()
     }
 }
 

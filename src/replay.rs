@@ -4,11 +4,9 @@
 //! send the frames, go live, skipping what was sent already.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::fair_semaphore::{FairSemaphore, Permit};
 use crate::frame::{EventType, Frame};
 use crate::hub::{Event, Hub, Subject};
 use crate::limits::{Holder, MemoryBudget, Reservation};
@@ -16,8 +14,7 @@ use crate::limits::{Holder, MemoryBudget, Reservation};
 use crate::model::MessageId;
 use crate::model::{UnixSeconds, UserId};
 use crate::position::{Cursor, Database, Horizon, Incarnation, Snapshot};
-use crate::store::{Change, MissedChanges, MissedRead, Store};
-use crate::turns;
+use crate::store::{Change, MissedChanges, MissedRead, Permit, Store};
 
 /// Reads what clients missed.
 #[derive(Clone)]
@@ -26,8 +23,7 @@ pub struct Replay {
     hub: Hub,
     database: Database,
     limits: ReplayLimits,
-    semaphore: FairSemaphore,
-    /// For what was read and is not sent yet. Apart from the permits: a client that takes what it missed slowly keeps no other from reading.
+    /// For what was read and is not sent yet. Apart from the turns: a client that takes what it missed slowly keeps no other from reading.
     budget: MemoryBudget,
 }
 
@@ -38,12 +34,8 @@ pub struct ReplayLimits {
     pub events: usize,
     /// `REPLAY_BYTES`, of the events' data.
     pub bytes: usize,
-    /// `REPLAY_PARALLEL`, of all users, one client of each: after a replica's death many come back at once, and each read
-    /// competes with the writer for PostgreSQL's time. Fewer where the store has fewer connections for it. As many times `bytes` may wait
-    /// to be sent.
+    /// `REPLAY_PARALLEL`: as many times `bytes` may wait to be sent.
     pub parallel: usize,
-    /// `DB_TIMEOUT_SECONDS`, for one's permit.
-    pub patience: Duration,
 }
 
 impl From<&Config> for ReplayLimits {
@@ -52,7 +44,6 @@ impl From<&Config> for ReplayLimits {
             events: config.limits.replay_events,
             bytes: config.limits.replay_bytes,
             parallel: config.limits.replay_parallel,
-            patience: config.timeouts.database,
         }
     }
 }
@@ -106,13 +97,11 @@ pub enum Repeat {
 
 impl Replay {
     pub fn new(store: Store, hub: Hub, database: Database, limits: ReplayLimits) -> Self {
-        let parallel = limits.parallel.min(store.connections_of_replays());
         Self {
             store,
             hub,
             database,
             limits,
-            semaphore: FairSemaphore::new(parallel, 1),
             budget: MemoryBudget::new(limits.bytes.saturating_mul(limits.parallel)),
         }
     }
@@ -124,26 +113,16 @@ impl Replay {
         user: UserId,
         ahead: impl Future<Output = ()>,
     ) -> Result<ReplayTurn, Error> {
-        let turn = async {
-            let head = self.semaphore.head(Holder::User(user)).await;
-            ahead.await;
-            ReplayTurn {
-                user,
-                _permit: head.permit().await,
-            }
-        };
-        let refusal = "too many wait for what they missed";
-        turns::within(self.limits.patience, turn, turns::Kind::Replays, refusal).await
+        let permit = self.store.turn_of_replays(user, ahead).await?;
+        Ok(ReplayTurn {
+            user,
+            _permit: permit,
+        })
     }
 
     /// The database's incarnation, as the listener found it when it connected last.
     pub fn incarnation(&self) -> Option<Incarnation> {
         self.database.incarnation()
-    }
-
-    /// How many wait for their turn.
-    pub fn waiting(&self) -> usize {
-        self.semaphore.waiting()
     }
 
     /// Reads everything since `cursor` of the user whose turn it is. Call it after the socket is registered with the hub.

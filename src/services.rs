@@ -116,8 +116,6 @@ impl Services {
                 live: live.clone(),
                 health: health.clone(),
                 auth: auth.clone(),
-                reads: reads.clone(),
-                replay: replay.clone(),
                 queue_usage: Gauge::default(),
             }),
             auth,

@@ -1,6 +1,7 @@
 //! All queries of the service: each is one call of an SQL function (`sql/migrations/`), and what comes
 //! back is JSON text to relay. Knows neither the hub, nor HTTP, nor WebSocket.
 
+mod admission;
 mod changes;
 mod connect;
 mod conversations;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use deadpool_postgres::Status;
 use tokio::time::Instant;
 
+pub use admission::Permit;
 pub use changes::{Change, Changes, MissedChanges, MissedRead, ReadBack, RowBack, RowId};
 pub use connect::{
     ConnectError, Connector, DbConnection, RenewablePool, Session, TlsError, Way, check_ca_file,
@@ -39,7 +41,8 @@ pub use conversations::{ConversationFilter, Opened};
 pub use describe::{Obstacle, describe};
 pub use held_rows::Gone;
 pub use install::{
-    Around, MigrateError, Migration, Purpose, SearchIndex, UsersLink, UsersLinked, UsersTable, roles,
+    Around, MigrateError, Migration, Purpose, SearchIndex, UsersLink, UsersLinked, UsersTable,
+    roles,
 };
 pub use lease::AT_ONCE;
 pub use live::{Pair, Roll, RollChange, Telling};
@@ -50,20 +53,18 @@ pub use sending::{Locks, Outcome, Outgoing, SendFailure};
 pub use tickets::{IssuedTicket, RedeemedTicket};
 pub use users::UserFilter;
 
+use admission::Turns;
 use held_rows::HeldRows;
 use lease::Turn;
 use marks::{MarksLine, SlowReaders};
 use pages::{PAGE_BYTES, listing};
 use rows::{column_of, raw_json, single, unknown_status};
-use search::Searches;
 use shares::Shares;
 use statements::Statement;
-use tickets::TicketTurns;
 use user_lookups::UserLookups;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::turns::Kind;
 
 /// A handle on the database; clones share all but the turn.
 #[derive(Clone)]
@@ -85,14 +86,19 @@ struct Shared {
     /// Whose marks are made alone, since others would wait long for them.
     slow_readers: Arc<SlowReaders>,
     user_lookups: Arc<UserLookups>,
-    tickets: TicketTurns,
-    searches: Searches,
-    shares: Shares,
+    /// In which tickets are made and used up, so that a flood of them leaves connections to those who are in.
+    tickets: Turns,
+    searches: Turns,
+    /// Of reads over HTTP.
+    reads: Turns,
+    replays: Turns,
     connector: Connector,
     /// The schema, quoted, with its dot: what every function's name starts with.
     prefix: String,
     /// Bound of one statement, waiting for a pooled connection included (`DB_TIMEOUT_SECONDS`).
     timeout: Duration,
+    /// Of a search from its connection on, which it may have to wait for (`SEARCH_TIMEOUT_SECONDS`).
+    search_timeout: Duration,
     way: Way,
 }
 
@@ -109,6 +115,9 @@ pub struct StoreLimits {
     pub timeout: Duration,
     /// `SEARCH_TIMEOUT_SECONDS`.
     pub search_timeout: Duration,
+    /// `REPLAY_PARALLEL`: replays at a time of all users, one of each: after a replica's death many come back at once, and each read
+    /// competes with the writer for PostgreSQL's time. Fewer where there are fewer connections for it.
+    pub replays: usize,
 }
 
 impl From<&Config> for StoreLimits {
@@ -117,15 +126,9 @@ impl From<&Config> for StoreLimits {
             pool_size: config.pool_size,
             timeout: config.timeouts.database,
             search_timeout: config.timeouts.search,
+            replays: config.limits.replay_parallel,
         }
     }
-}
-
-/// How many connections reads may use at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadConnections {
-    pub of_all: usize,
-    pub of_one_user: usize,
 }
 
 impl Store {
@@ -140,47 +143,52 @@ impl Store {
             pool_size,
             timeout,
             search_timeout,
+            replays,
         } = limits;
         let shares = Shares::of(pool_size);
+        let turns = |kind, refusal, share| Turns::new(kind, refusal, timeout, share);
         let shared = Shared {
             pool: connector.pool(shares.requests, timeout, way)?,
             write_pool: connector.pool(shares.writer, timeout, way)?,
             vital_pool: connector.pool(VITAL_CONNECTIONS, timeout, way)?,
-            held_rows: HeldRows::new(shares.changes, shares.changes_of_a_user),
+            held_rows: HeldRows::new(turns(
+                "changes",
+                "other changes take too long: try again",
+                (shares.changes, shares.changes_of_a_user),
+            )),
             marks: Arc::new(MarksLine::new()),
             slow_readers: Arc::new(SlowReaders::new()),
             user_lookups: Arc::new(UserLookups::new(shares.user_lookups)),
-            tickets: TicketTurns::new(shares.tickets),
-            searches: Searches::new(shares.searches, search_timeout),
-            shares,
+            tickets: turns(
+                "tickets",
+                "too many others wait for the database",
+                (shares.tickets, shares.tickets),
+            ),
+            searches: turns(
+                "searches",
+                "other searches take too long: try again",
+                (shares.searches, 1),
+            ),
+            reads: turns(
+                "reads",
+                "other requests take too long: try again",
+                (shares.reads, shares.reads_of_a_user),
+            ),
+            replays: turns(
+                "replays",
+                "too many wait for what they missed",
+                (shares.replays.min(replays), 1),
+            ),
             connector: connector.clone(),
             prefix: format!("{}.", quoted_name(schema)),
             timeout,
+            search_timeout,
             way,
         };
         Ok(Self {
             shared: Arc::new(shared),
             turn: None,
         })
-    }
-
-    /// Connections for reads in turns. Where there are several, one is left to what else is asked, such as whom a typing indicator is for:
-    /// a send may follow that.
-    pub fn connections_of_reads(&self) -> ReadConnections {
-        let Shares {
-            requests,
-            reads_of_a_user,
-            ..
-        } = self.shared.shares;
-        ReadConnections {
-            of_all: (requests - 1).max(1),
-            of_one_user: reads_of_a_user,
-        }
-    }
-
-    /// Connections that replays may use at a time.
-    pub fn connections_of_replays(&self) -> usize {
-        self.shared.shares.replays
     }
 
     /// A handle for what is somebody's turn. It is over when the handle is dropped and its statements have ended, those of a caller who went
@@ -206,16 +214,6 @@ impl Store {
             ("requests", self.shared.pool.status()),
             ("writer", self.shared.write_pool.status()),
             ("vital", self.shared.vital_pool.status()),
-        ]
-    }
-
-    /// How many wait for a turn before they have, or wait for, a connection.
-    pub fn turns_waiting(&self) -> [(Kind, usize); 4] {
-        [
-            (Kind::Changes, self.shared.held_rows.waiting()),
-            (Kind::Searches, self.shared.searches.waiting()),
-            (Kind::Tickets, self.shared.tickets.waiting()),
-            (Kind::UserLookups, self.shared.user_lookups.waiting()),
         ]
     }
 

@@ -17,10 +17,7 @@ use crate::health::Health;
 use crate::hub::Hub;
 use crate::listener::ListenerStatus;
 use crate::live::Live;
-use crate::reads::Reads;
-use crate::replay::Replay;
 use crate::store::Store;
-use crate::turns::Kind;
 use crate::writer::Writer;
 
 /// The pieces whose figures are shown.
@@ -33,8 +30,6 @@ pub struct Sources {
     pub live: Live,
     pub health: Health,
     pub auth: Auth,
-    pub reads: Reads,
-    pub replay: Replay,
     /// The newest known fraction of the notification queue in use.
     pub queue_usage: Gauge<f64, AtomicU64>,
 }
@@ -311,16 +306,12 @@ impl Sources {
     }
 
     fn turns(&self, figures: &mut Figures<'_>) -> fmt::Result {
-        let others = [
-            (Kind::Reads, self.reads.waiting()),
-            (Kind::Replays, self.replay.waiting()),
-        ];
         let mut waiting = figures.gauges(
             "turns_waiting",
             "Requests and handshakes waiting for a turn, before they need a connection to the database",
         )?;
-        for (kind, count) in self.store.turns_waiting().into_iter().chain(others) {
-            let labels = [("kind", kind.name())];
+        for (kind, count) in self.store.turns_waiting() {
+            let labels = [("kind", kind)];
             ConstGauge::new(count as f64).encode(waiting.encode_family(&labels)?)?;
         }
         Ok(())

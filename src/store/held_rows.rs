@@ -13,13 +13,11 @@ use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
+use super::admission::{FairSemaphore, Head, KeyedLines, Permit, Place, Turns};
 use super::failure::QueryFailure;
 use crate::error::Error;
-use crate::fair_semaphore::{FairSemaphore, Head, Permit};
-use crate::keyed_lines::{KeyedLines, Place};
 use crate::limits::Holder;
 use crate::model::UserId;
-use crate::turns;
 
 /// Between two tries for a row that is held; doubled up to the maximum.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -75,7 +73,7 @@ impl From<CallerGone> for Error {
 /// Who may try when. What a row is told by is the caller's: of two that share an id by chance, one waits for the other.
 pub(super) struct HeldRows {
     /// For rows of which nothing is known.
-    tries: FairSemaphore,
+    tries: Turns,
     /// For rows that are known to be held.
     retries: FairSemaphore,
     /// Those who wait for a row that is held; one of each row is tried for.
@@ -97,10 +95,10 @@ pub(super) struct Attempts<'a> {
 }
 
 impl HeldRows {
-    /// With so many tries at a time for rows of which nothing is known, `each` of one user, beside [`RETRIES`].
-    pub fn new(tries: usize, each: usize) -> Self {
+    /// With these tries for rows of which nothing is known, beside [`RETRIES`].
+    pub fn new(tries: Turns) -> Self {
         Self {
-            tries: FairSemaphore::new(tries, each),
+            tries,
             retries: FairSemaphore::new(RETRIES, 1),
             queues: KeyedLines::new(1),
         }
@@ -122,17 +120,22 @@ impl HeldRows {
     /// The head of this user's own line, for a change that is made together with those of others, or tried from there. As for a try
     /// ([`Attempts::next`]), nobody waits whose caller has gone.
     pub async fn head(&self, user: UserId, gone: Gone<'_>) -> Result<Head, CallerGone> {
-        unless_gone(self.tries.head(Holder::User(user)), gone).await
+        unless_gone(self.tries.line().head(Holder::User(user)), gone).await
     }
 
     /// A try for changes of several users, who are all at the head of their own line. To be held as that of one.
     pub async fn try_of_several(&self) -> OwnedSemaphorePermit {
-        self.tries.common().await
+        self.tries.line().common().await
     }
 
     /// How many wait for their first try. Those who wait for a row that is held are not among them: more connections would not help them.
-    pub fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> (&'static str, usize) {
         self.tries.waiting()
+    }
+
+    /// Why a change was not made whose turn did not come in time.
+    pub fn no_turn(&self) -> Error {
+        self.tries.refused()
     }
 
     /// Whether it is known to be held.
@@ -173,7 +176,7 @@ impl Attempts<'_> {
         let permit = async {
             let head = match head {
                 Some(head) => head,
-                None => rows.tries.head(holder).await,
+                None => rows.tries.line().head(holder).await,
             };
             head.permit().await
         };
@@ -202,18 +205,12 @@ impl Attempts<'_> {
 
     /// Why it was not made, where [`next`](Self::next) did not come in time: the row was held until then, or others' changes, or the
     /// user's own, took too long.
-    pub fn given_up(&self, patience: Duration) -> Error {
+    pub fn given_up(&self) -> Error {
         if self.place.is_some() {
             return QueryFailure::held().into();
         }
-        no_turn(patience)
+        self.rows.no_turn()
     }
-}
-
-/// Why a change was not made whose turn did not come in time, which the log is told with what was waited at most.
-pub(super) fn no_turn(patience: Duration) -> Error {
-    turns::log_refusal(turns::Kind::Changes, patience);
-    Error::unavailable("other changes take too long: try again")
 }
 
 /// What comes at once, or until the caller has gone.
@@ -244,8 +241,15 @@ mod tests {
 
     /// Three tries at a time, one of each user.
     fn three() -> HeldRows {
-        HeldRows::new(3, 1)
+        with_tries(3, 1)
     }
+
+    fn with_tries(tries: usize, each: usize) -> HeldRows {
+        let patience = Duration::from_secs(10);
+        HeldRows::new(Turns::new("changes", REFUSAL, patience, (tries, each)))
+    }
+
+    const REFUSAL: &str = "other changes take too long: try again";
 
     /// A first try of this user, at a row that nobody waits for.
     fn at_once(rows: &HeldRows, user: u128) -> Option<Permit> {
@@ -301,23 +305,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn of_the_tries_a_user_has_a_part_and_the_next_one_waits_and_is_told_why_in_vain() {
-        let rows = HeldRows::new(4, 2);
+        let rows = with_tries(4, 2);
         let hers = [at_once(&rows, 1), at_once(&rows, 1)];
         assert!(hers.iter().all(Option::is_some));
         let mut third = rows.attempts(of(1), ROW);
         let patience = Duration::from_secs(10);
         let in_vain = tokio::time::timeout(patience, third.next(Gone::never())).await;
         assert!(in_vain.is_err(), "a third of hers has its turn");
-        let Error::Unavailable { message, .. } = third.given_up(patience) else {
+        let Error::Unavailable { message, .. } = third.given_up() else {
             panic!("another error");
         };
-        assert_eq!(message, "other changes take too long: try again");
+        assert_eq!(message, REFUSAL);
         let others = [at_once(&rows, 2), at_once(&rows, 3)];
         assert!(others.iter().all(Option::is_some));
         let mut waits = rows.attempts(of(4), ROW);
         let mut waits = pin!(waits.next(Gone::never()));
         assert!(waits.as_mut().now_or_never().is_none());
-        assert_eq!(rows.waiting(), 1);
+        assert_eq!(rows.waiting(), ("changes", 1));
         // It is the next that comes free, however long hers wait.
         let mut hers_wait = pin!(third.next(Gone::never()));
         assert!(hers_wait.as_mut().now_or_never().is_none());
@@ -331,7 +335,7 @@ mod tests {
         let mut attempts = rows.attempts(of(1), ROW);
         drop(attempts.next(Gone::never()).await.expect("a try"));
         attempts.failed();
-        let Error::Unavailable { message, .. } = attempts.given_up(Duration::from_secs(10)) else {
+        let Error::Unavailable { message, .. } = attempts.given_up() else {
             panic!("another error");
         };
         let held: Error = QueryFailure::held().into();

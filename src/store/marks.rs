@@ -25,13 +25,13 @@ pub(super) use slow_readers::SlowReaders;
 
 use line::{Answer, Gathering, InLine, Mark, Place, Waiter};
 
+use super::admission::Head;
 use super::conversations::reader_verdict;
 use super::failure::{Fault, QueryFailure};
-use super::held_rows::{CallerGone, Gone, no_turn};
+use super::held_rows::{CallerGone, Gone};
 use super::lease::Param;
 use super::{Shared, Statement, Store, column_of, single};
 use crate::error::Error;
-use crate::fair_semaphore::Head;
 use crate::model::{ConversationId, Seq, UserId};
 
 /// What a transaction did about one of its marks.
@@ -62,11 +62,10 @@ impl Store {
             held_rows,
             marks,
             slow_readers,
-            timeout,
             ..
         } = &*self.shared;
         let head = timeout_at(deadline, held_rows.head(reader, gone.as_mut())).await;
-        let head = head.map_err(|_| no_turn(*timeout))??;
+        let head = head.map_err(|_| held_rows.no_turn())??;
         if let Some(_apart) = slow_readers.apart(reader) {
             let _counts = marks.beside_others();
             return self.mark_alone(mark, head, deadline, gone).await;
@@ -93,7 +92,7 @@ impl Store {
         {
             Answer::Made(result) => result,
             Answer::Alone => self.mark_alone(mark, head, deadline, gone).await,
-            Answer::TooLate => Err(no_turn(*timeout)),
+            Answer::TooLate => Err(held_rows.no_turn()),
         }
     }
 
@@ -105,7 +104,9 @@ impl Store {
         deadline: Instant,
         gone: Gone<'_>,
     ) -> Result<Answer, Error> {
-        let Shared { marks, timeout, .. } = &*self.shared;
+        let Shared {
+            marks, held_rows, ..
+        } = &*self.shared;
         let answered = |answer: Result<Answer, RecvError>| {
             // Its task has ended by a panic.
             answer.map_err(|_| QueryFailure::no_answer().into())
@@ -114,7 +115,7 @@ impl Store {
             biased;
             answer = timeout_at(deadline, &mut in_line.answer) => match answer {
                 Ok(answer) => answered(answer),
-                Err(_) if marks.leave(in_line.id) => Err(no_turn(*timeout)),
+                Err(_) if marks.leave(in_line.id) => Err(held_rows.no_turn()),
                 Err(_) => answered(in_line.answer.await),
             },
             () = gone => Err(CallerGone.into()),

@@ -1,7 +1,5 @@
 //! Full-text search over a user's own conversations.
 
-use std::time::Duration;
-
 use postgres_types::Type;
 use tokio_postgres::Row;
 
@@ -11,10 +9,8 @@ use super::{
     Listing, PAGE_BYTES, Page, Statement, Store, column_of, listing, single, unknown_status,
 };
 use crate::error::{Denial, Error, Resource};
-use crate::fair_semaphore::FairSemaphore;
 use crate::limits::Holder;
 use crate::model::{ConversationId, UserId};
-use crate::turns;
 
 /// What a user looks for.
 #[derive(Clone, Copy, Debug)]
@@ -28,28 +24,6 @@ pub struct Search<'a> {
     pub language: &'a str,
     /// Each Message gets a member `snippet`.
     pub snippets: bool,
-}
-
-/// Who may search, and for how long: what a search costs depends on what is written in the messages.
-pub(super) struct Searches {
-    /// One of each user at a time.
-    semaphore: FairSemaphore,
-    /// From its connection on, which it may have to wait for.
-    timeout: Duration,
-}
-
-impl Searches {
-    /// At most `parallel` at a time; `timeout`: `SEARCH_TIMEOUT_SECONDS`.
-    pub fn new(parallel: usize, timeout: Duration) -> Self {
-        Self {
-            semaphore: FairSemaphore::new(parallel, 1),
-            timeout,
-        }
-    }
-
-    pub fn waiting(&self) -> usize {
-        self.semaphore.waiting()
-    }
 }
 
 impl Store {
@@ -88,20 +62,14 @@ impl Store {
         }
     }
 
-    /// As [`Store::read`], when it is the user's turn.
+    /// As [`Store::read`], when it is the user's turn, who has one at a time: what a search costs depends on what is written in the messages.
     async fn search_in_turn(&self, user: UserId, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
-        let searches = &self.shared.searches;
-        let turn = async {
-            let head = searches.semaphore.head(Holder::User(user)).await;
-            head.permit().await
-        };
-        let refusal = "other searches take too long: try again";
-        let turn = turns::within(self.shared.timeout, turn, turns::Kind::Searches, refusal).await?;
+        let turn = self.shared.searches.of(Holder::User(user)).await?;
         let store = self.in_turn(turn);
         let call = "chat_search($1, $2, $3, $4, $5, $6, $7, $8)";
         let statement = Statement {
             // Whoever waited long for a connection would have no time left for an answer.
-            own_time: Some(searches.timeout),
+            own_time: Some(self.shared.search_timeout),
             ..store.select("message, status", call, params)
         };
         let pool = &self.shared.pool;

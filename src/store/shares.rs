@@ -17,6 +17,9 @@ pub struct Shares {
     /// Of the requests' pool, those that searches may have, each of another user: a third. Nothing else that is read takes as long, or
     /// depends as much on what a user has written into it.
     pub searches: usize,
+    /// Of the requests' pool, those that reads over HTTP may use. Where there are several, one is left to what else is asked, such as whom a
+    /// typing indicator is for: a send may follow that.
+    pub reads: usize,
     /// Of the requests' pool, those that one user's reads may use at a time: a third. More would make nothing faster for whoever
     /// opens a page with a handful of requests.
     pub reads_of_a_user: usize,
@@ -42,6 +45,7 @@ impl Shares {
             user_lookups: (requests / 3).max(1),
             tickets: (requests / 2).max(1),
             searches: (requests / 3).max(1),
+            reads: (requests - 1).max(1),
             reads_of_a_user: (requests / 3).max(1),
             changes,
             changes_of_a_user: (changes / 2).max(1),
@@ -65,6 +69,7 @@ mod tests {
                 user_lookups,
                 tickets,
                 searches,
+                reads,
                 reads_of_a_user,
                 changes,
                 changes_of_a_user,
@@ -76,6 +81,7 @@ mod tests {
                     user_lookups,
                     tickets,
                     searches,
+                    reads,
                     reads_of_a_user,
                     changes,
                     changes_of_a_user,
@@ -90,6 +96,7 @@ mod tests {
             // Of one or two there is nothing to share out.
             if requests > 2 {
                 assert!(user_lookups + tickets < requests, "{shares:?}");
+                assert!(reads < requests, "{shares:?}");
                 assert!(changes + RETRIES < requests, "{shares:?}");
                 assert!(replays + user_lookups < requests, "{shares:?}");
                 assert!(replays + searches < requests, "{shares:?}");

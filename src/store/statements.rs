@@ -12,7 +12,7 @@ use super::describe::{self, describe_pool};
 use super::failure::{Fault, QueryFailure};
 use super::held_rows::{Attempts, CallerGone, Gone};
 use super::lease::{Lease, Param};
-use super::{Shared, Store, Way};
+use super::{Store, Way};
 use crate::error::Error;
 use crate::model::UserId;
 
@@ -130,17 +130,17 @@ impl Store {
         mut gone: Gone<'_>,
         beside: impl Fn() -> T,
     ) -> Result<Vec<Row>, Error> {
-        let Shared { pool, timeout, .. } = &*self.shared;
+        let pool = &self.shared.pool;
         let deadline = statement.deadline;
         loop {
             let permit = match timeout_at(deadline, attempts.next(gone.as_mut())).await {
                 Ok(permit) => permit?,
-                Err(_) => return Err(attempts.given_up(*timeout)),
+                Err(_) => return Err(attempts.given_up()),
             };
             // A process that stood still finds its turn and the end of its time at once, and not yet that the caller has gone, who may have
             // made the same change again meanwhile, and another one since.
             if Instant::now() >= deadline {
-                return Err(attempts.given_up(*timeout));
+                return Err(attempts.given_up());
             }
             let store = self.in_turn((permit, beside()));
             // A change that has waited for nearly as long as it may is given time to be answered: otherwise none of those behind it would be.

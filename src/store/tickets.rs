@@ -1,16 +1,12 @@
 //! Tickets: made, used up, swept.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use postgres_types::Type;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Shared, Store, column_of, raw_json, single};
+use super::{Store, column_of, raw_json, single};
 use crate::error::{Error, Resource};
 use crate::model::{RawJson, UnixSeconds, UserId};
-use crate::sync::acquire_owned;
-use crate::turns::{self, Waiting};
 
 /// A ticket that was stored.
 #[derive(Debug)]
@@ -25,32 +21,6 @@ pub struct RedeemedTicket {
     pub user: UserId,
     /// When the token expires that the ticket was made by.
     pub token_expires: Option<UnixSeconds>,
-}
-
-/// The turns in which tickets are made and used up, so that a flood of them leaves connections to those who are in.
-pub(super) struct TicketTurns {
-    semaphore: Arc<Semaphore>,
-    waiting: Waiting,
-}
-
-impl TicketTurns {
-    /// At most `parallel` at a time.
-    pub fn new(parallel: usize) -> Self {
-        Self {
-            semaphore: Arc::new(Semaphore::new(parallel)),
-            waiting: Waiting::default(),
-        }
-    }
-
-    /// How many wait for their turn.
-    pub fn waiting(&self) -> usize {
-        self.waiting.count()
-    }
-
-    async fn turn(&self) -> OwnedSemaphorePermit {
-        let _waits = self.waiting.one();
-        acquire_owned(Arc::clone(&self.semaphore)).await
-    }
 }
 
 impl Store {
@@ -102,13 +72,7 @@ impl Store {
     /// A handle for one ticket that is made or used up, when there is room for one more. The turn lasts until its statement has ended: a client
     /// that hangs up has no more connections than one that waits.
     async fn in_turn_of_tickets(&self) -> Result<Self, Error> {
-        // The wait has a deadline of its own: otherwise a caller who has waited for nearly all of it would have no time left to be answered,
-        // and nor would all behind them.
-        let Shared {
-            timeout, tickets, ..
-        } = &*self.shared;
-        let refusal = "too many others wait for the database";
-        let turn = turns::within(*timeout, tickets.turn(), turns::Kind::Tickets, refusal).await?;
+        let turn = self.shared.tickets.of_anybody().await?;
         Ok(self.in_turn(turn))
     }
 

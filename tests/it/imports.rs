@@ -259,12 +259,7 @@ impl Library {
 }
 
 /// Adds the library's files below a directory. Tests, what they share and what the fuzzer runs look at everything.
-fn read_below(
-    root: &Path,
-    directory: &str,
-    place: &[String],
-    files: &mut BTreeMap<Place, String>,
-) {
+fn read_below(root: &Path, directory: &str, place: &[String], files: &mut BTreeMap<Place, String>) {
     for entry in fs::read_dir(root.join(directory)).expect("a directory") {
         let name = entry.expect("an entry").file_name();
         let name = name.to_str().expect("a name in UTF-8");
@@ -308,12 +303,11 @@ fn without_tests(text: &str) -> String {
 /// What a module names behind `crate::` or `super::`, from the top.
 fn named_in(module: &[String], code: &str) -> Vec<Place> {
     let parent = &module[..module.len() - 1];
-    let of_crate = code
-        .split("crate::")
-        .skip(1)
-        .flat_map(|tree| paths(tree).0);
+    let of_crate = code.split("crate::").skip(1).flat_map(|tree| paths(tree).0);
     // In `super::super::a` the second one is part of the first one's path.
-    let behind_super = code.match_indices("super::").filter(|(at, _)| !code[..*at].ends_with("::"));
+    let behind_super = code
+        .match_indices("super::")
+        .filter(|(at, _)| !code[..*at].ends_with("::"));
     let of_parent = behind_super.flat_map(|(at, word)| paths(&code[at + word.len()..]).0);
     let of_parent = of_parent.map(|path| {
         let further = path.iter().take_while(|name| *name == "super").count();

@@ -10,8 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::error::Error;
-use crate::fair_semaphore::Head;
 use crate::model::{ConversationId, Seq, UserId};
+use crate::store::admission::Head;
 use crate::sync::{acquire_owned, lock};
 
 /// Marks of one transaction. Of 100 messages each at most (`chat_mark_read_many`), so these are no more than a mark alone has at a time.

@@ -4,8 +4,8 @@ use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::*;
-use crate::fair_semaphore::FairSemaphore;
 use crate::limits::Holder;
+use crate::store::admission::FairSemaphore;
 
 /// As long as a mark is waited for.
 const DB_TIMEOUT: Duration = Duration::from_secs(10);

@@ -5,13 +5,13 @@
 //! A request whose future is dropped while it waits has given up its place, in both lines.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::keyed_lines::{KeyedLines, Place};
+use super::keyed_lines::{KeyedLines, Place};
 use crate::limits::Holder;
 use crate::sync::acquire_owned;
-use crate::turns::Waiting;
 
 /// Clones share the lines. First come, first served, in each of them.
 #[derive(Clone)]
@@ -97,6 +97,32 @@ impl Lines {
     async fn common(&self) -> OwnedSemaphorePermit {
         let _waits = self.waiting.one();
         acquire_owned(Arc::clone(&self.common)).await
+    }
+}
+
+/// How many wait.
+#[derive(Default)]
+struct Waiting(AtomicUsize);
+
+impl Waiting {
+    /// Counts somebody until what is returned is dropped.
+    fn one(&self) -> Counted<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Counted(&self.0)
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Somebody who waits, until this is dropped.
+#[must_use]
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -19,9 +19,7 @@ struct Client(Waiting);
 impl Client {
     fn comes(semaphore: &FairSemaphore, user: u128) -> Self {
         let semaphore = semaphore.clone();
-        let mut client = Self(Box::pin(async move {
-            turn(&semaphore, user).await
-        }));
+        let mut client = Self(Box::pin(async move { turn(&semaphore, user).await }));
         assert!(client.permit().is_none(), "it has its turn at once");
         client
     }
