@@ -90,7 +90,7 @@ impl Typing {
     /// A user types on a socket, or has stopped. `NotFound` and `Forbidden` as for a message, `Unavailable` where the database does not say
     /// within [`LOOKUP_PATIENCE`] whom that is for. Of a socket that has ended meanwhile it says
     /// nothing.
-    pub(super) async fn set(
+    pub async fn set(
         &self,
         conversation: ConversationId,
         typist: UserId,

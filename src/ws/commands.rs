@@ -17,6 +17,9 @@ use crate::services::Services;
 use crate::store::Gone;
 use crate::writer::{Protocol, SENT_LOG};
 
+/// Users for whom a list to watch counts as one command: the state of each is asked for and sent.
+const WATCHED_OF_A_COMMAND: usize = 50;
+
 /// What a command answers.
 pub type CommandOutcome = Result<Done, Error>;
 
@@ -159,10 +162,11 @@ pub fn watch_presence(
             "userIds must name at most {limit} users"
         )]));
     }
-    services
-        .live
-        .watch(user, socket.connection_id(), socket.mailbox(), users)
-        .map(|()| Done::Nothing)
+    let weight = users.len().div_ceil(WATCHED_OF_A_COMMAND);
+    services.live_limiter.check_weight(user, weight)?;
+    let presence = services.live.presence();
+    presence.watch(socket.connection_id(), socket.mailbox(), users);
+    Ok(Done::Nothing)
 }
 
 /// Runs the statement on a task of its own, tracked for the drain: a statement that runs is not given up when its socket goes. But a
@@ -198,8 +202,7 @@ pub fn run_statement(
 fn admit(services: &Services, user: UserId, statement: &Statement) -> Result<(), Error> {
     let limiter = &services.send_limiter;
     match statement {
-        // Typing has a limit of its own.
-        Statement::Typing { .. } => Ok(()),
+        Statement::Typing { .. } => services.live_limiter.check(user),
         Statement::MarkRead { .. } | Statement::DeleteMessage { .. } => limiter.check(user),
         Statement::EditMessage { content, .. } => {
             // Before it is counted by its length: one that is too long is not made.
@@ -252,8 +255,9 @@ async fn run(
             conversation,
             is_typing,
         } => {
-            let live = &services.live;
-            live.set_typing(conversation, user, connection, mailbox, is_typing)
+            let typing = services.live.typing();
+            typing
+                .set(conversation, user, connection, mailbox, is_typing)
                 .await?;
             Ok(Done::Nothing)
         }
