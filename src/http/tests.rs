@@ -24,10 +24,8 @@ const LIMITS: BodyLimits = BodyLimits {
 };
 
 async fn store(body: Body) -> Result<Response, Error> {
-    let content = body
-        .fields(Holder::Anybody, &["content"])
-        .await?
-        .text("content");
+    let body = body.json(Holder::Anybody).await?;
+    let content = body.fields(&["content"])?.text("content");
     let content = content.map_err(Error::Validation)?;
     Ok(json_response(
         StatusCode::CREATED,
