@@ -20,6 +20,7 @@ use crate::error::{Denial, Error, Resource};
 use crate::frame::{Frame, FrameType};
 use crate::hub::{Hub, Mailbox, Topic};
 use crate::model::{ConnectionId, ConversationId, ReplicaId, UnixSeconds, UserId};
+use crate::schema;
 use crate::store::{Pair, Store, Telling};
 use crate::sync::lock;
 
@@ -270,11 +271,11 @@ fn typing_frame(
     is_typing: bool,
     at: UnixSeconds,
 ) -> Frame {
-    let data = serde_json::json!({
-        "conversationId": conversation,
-        "userId": pair.typist,
-        "isTyping": is_typing,
-    });
+    let data = schema::frames::Typing {
+        conversation_id: conversation,
+        user_id: pair.typist,
+        is_typing,
+    };
     Frame::serialized(FrameType::Typing, &data, pair.typist, at, None)
 }
 

@@ -6,7 +6,7 @@
 mod frames;
 mod requests;
 
-pub use frames::{Connected, Done, Frames, Limits};
+pub use frames::{Done, Frames};
 pub use requests::{Refused, Request, parse};
 
 use crate::config::Secret;
