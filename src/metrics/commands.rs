@@ -8,10 +8,10 @@ use std::time::Duration;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
+use super::encode_counter;
 use super::requests::BUCKETS;
 use crate::error::Error;
 use crate::frame::CommandType;
@@ -99,8 +99,7 @@ impl Collector for Commands {
         for (name, ends) in names.into_iter().chain([OTHER]).zip(of_all) {
             for (end, count) in CommandEnd::ALL.iter().zip(ends) {
                 let labels = [("type", name), ("outcome", end.name())];
-                ConstCounter::new(count.load(Ordering::Relaxed))
-                    .encode(family.encode_family(&labels)?)?;
+                encode_counter(&mut family, &labels, count)?;
             }
         }
         let help = "From a frame send_message, when it is read, to its answer";

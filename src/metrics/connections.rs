@@ -10,6 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use super::encode_counter;
 use crate::names::names;
 
 names! {
@@ -90,8 +91,7 @@ impl Collector for Connections {
         let mut family =
             encoder.encode_descriptor("socket_closes", help, None, MetricType::Counter)?;
         for (reason, count) in Closed::ALL.into_iter().zip(&self.0.closes) {
-            ConstCounter::new(count.load(Ordering::Relaxed))
-                .encode(family.encode_family(&[("reason", reason.name())])?)?;
+            encode_counter(&mut family, &[("reason", reason.name())], count)?;
         }
         Ok(())
     }

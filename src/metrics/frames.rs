@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
 
+use super::encode_counter;
 use crate::frame::{CommandType, FrameType};
 
 /// A type that has no name here: a client's mistake, or an event of a schema that is newer than this version.
@@ -53,21 +53,12 @@ impl Collector for Frames {
         let help = "Frames of sockets by their type; from the server one for each socket";
         let mut family = encoder.encode_descriptor("frames", help, None, MetricType::Counter)?;
         for (direction, counts, names) in [
-            (
-                "sent",
-                &self.0.sent[..],
-                &FrameType::ALL.map(FrameType::name)[..],
-            ),
-            (
-                "received",
-                &self.0.received[..],
-                &CommandType::ALL.map(CommandType::name)[..],
-            ),
+            ("sent", &self.0.sent[..], &FrameType::NAMES[..]),
+            ("received", &self.0.received[..], &CommandType::NAMES[..]),
         ] {
             for (name, count) in names.iter().chain([&OTHER]).zip(counts) {
                 let labels = [("direction", direction), ("type", name)];
-                ConstCounter::new(count.load(Ordering::Relaxed))
-                    .encode(family.encode_family(&labels)?)?;
+                encode_counter(&mut family, &labels, count)?;
             }
         }
         Ok(())
