@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::sync::acquire_owned;
 
 pub use commands::{CommandEnd, Commands};
-pub use connections::{Closed, Connections, OpenConnection};
+pub use connections::{Closed, Connections};
 pub use delivery::Delivery;
 pub use frames::Frames;
 pub use process::process_starts;

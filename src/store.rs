@@ -41,23 +41,22 @@ use std::time::Duration;
 use deadpool_postgres::Status;
 use tokio::time::Instant;
 
-pub use changes::{Change, Changes, MissedChanges, MissedRead, ReadBack, RowBack, RowId};
+pub use changes::{Change, MissedChanges, MissedRead, ReadBack, RowBack, RowId};
 pub use connect::{ConnectError, Connector, DbConnection, RenewablePool, Session};
 pub(crate) use connect::{ISOLATION, LASTING};
-pub use conversations::Opened;
 pub use describe::{Obstacle, describe};
 pub use held_rows::Gone;
 pub use lease::{AT_ONCE, Way};
 pub use live::{Pair, Roll, RollChange, Telling};
 pub use lock_retries::Purpose;
-pub use marks::{Marked, MarksFigures};
+pub use marks::MarksFigures;
 pub use migrate::{Around, MigrateError, Migration, UsersLinked};
 pub use pages::{Listing, Page, Window};
 pub use search::Search;
 pub use search_index::SearchIndex;
 pub use sending::{Locks, Outcome, Outgoing, SendFailure};
-pub use tickets::{IssuedTicket, RedeemedTicket};
-pub use tls::{TlsError, check_ca_file};
+pub use tickets::IssuedTicket;
+pub use tls::check_ca_file;
 pub use users::UserFilter;
 pub use users_table::{UsersLink, UsersTable};
 
