@@ -1,5 +1,6 @@
 //! The sockets of this replica, and the fan-out to them. Does no I/O, and never waits for a socket.
 
+mod backlog;
 mod event;
 mod mailbox;
 mod memory;
@@ -373,7 +374,7 @@ impl Hub {
     fn let_go(&self, socket: &Socket, freed: &mut usize) {
         let more = socket.behind().saturating_sub(*freed);
         *freed += more;
-        socket.mailbox.leaving.store(more, Ordering::Relaxed);
+        socket.mailbox.backlog.leave(more);
         self.shared.memory.leaves(more);
     }
 

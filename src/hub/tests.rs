@@ -1,7 +1,7 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use super::socket::QUEUE_BYTES;
+use super::backlog::QUEUE_BYTES;
 use super::*;
 use crate::model::MessageId;
 use crate::position::Xid;
