@@ -15,7 +15,7 @@ use crate::limits::{Holder, MemoryBudget, Reservation};
 #[cfg(test)]
 use crate::model::MessageId;
 use crate::model::{UnixSeconds, UserId};
-use crate::position::{Cursor, Database, Horizon, Incarnation, Snapshot};
+use crate::position::{Cursor, Horizon, Incarnation, Snapshot};
 use crate::store::{Change, MissedChanges, MissedRead, Store};
 use crate::turns;
 
@@ -24,7 +24,6 @@ use crate::turns;
 pub struct Replay {
     store: Store,
     hub: Hub,
-    database: Database,
     limits: ReplayLimits,
     semaphore: FairSemaphore,
     /// For what was read and is not sent yet. Apart from the permits: a client that takes what it missed slowly keeps no other from reading.
@@ -99,12 +98,11 @@ pub enum Repeat {
 }
 
 impl Replay {
-    pub fn new(store: Store, hub: Hub, database: Database, limits: ReplayLimits) -> Self {
+    pub fn new(store: Store, hub: Hub, limits: ReplayLimits) -> Self {
         let parallel = limits.parallel.min(store.connections_of_replays());
         Self {
             store,
             hub,
-            database,
             limits,
             semaphore: FairSemaphore::new(parallel, 1),
             budget: MemoryBudget::new(limits.bytes.saturating_mul(limits.parallel)),
@@ -123,11 +121,6 @@ impl Replay {
         turns::within(self.limits.patience, turn, turns::Kind::Replays, refusal).await
     }
 
-    /// The database's incarnation, as the listener found it when it connected last.
-    pub fn incarnation(&self) -> Option<Incarnation> {
-        self.database.incarnation()
-    }
-
     /// How many wait for their turn.
     pub fn waiting(&self) -> usize {
         self.semaphore.waiting()
@@ -141,7 +134,7 @@ impl Replay {
         let Some(position) = self.hub.position() else {
             return Err(Error::unavailable("the service is starting"));
         };
-        let incarnation = self.incarnation();
+        let incarnation = self.hub.incarnation();
         let resync = |reason| {
             Ok(Resume::ResyncRequired {
                 reason,
@@ -163,7 +156,7 @@ impl Replay {
             return resync("what happened since the cursor takes too long to read");
         };
         // The database's own word: right after a failover the listener does not know it yet.
-        if read.identity != position.identity || self.database.is_torn() {
+        if read.identity != position.identity || self.hub.is_torn() {
             return Err(Error::unavailable(
                 "the service is moving to another database server",
             ));

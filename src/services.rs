@@ -99,12 +99,7 @@ impl Services {
         let health = Health::new(store.clone(), listening.clone(), users, lifecycle.clone());
         let auth = Auth::new(&config.auth, keys, store.clone());
         let reads = Reads::new(store.clone(), &config);
-        let replay = Replay::new(
-            store.clone(),
-            hub.clone(),
-            listening.database(),
-            ReplayLimits::from(&config),
-        );
+        let replay = Replay::new(store.clone(), hub.clone(), ReplayLimits::from(&config));
         let services = Self {
             metrics: Metrics::new(Sources {
                 store: store.clone(),
