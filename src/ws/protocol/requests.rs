@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Command, Draft, RequestId, Statement};
+use super::{Command, Draft, RequestId, RowCommand};
 use crate::config::Secret;
 use crate::frame::CommandType;
 use crate::members::{self, MemberNames, Members, NameFault, NoText};
@@ -126,13 +126,13 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Checked<Command>
         CommandType::EditMessage => {
             let [message, content] = members_of(data, &["messageId", "content"])?;
             let (message, content) = all((id("messageId", message), string("content", content)))?;
-            let edit = Statement::EditMessage { message, content };
-            Ok(Command::Statement(edit))
+            let edit = RowCommand::EditMessage { message, content };
+            Ok(Command::Row(edit))
         }
         CommandType::DeleteMessage => {
             let [message] = members_of(data, &["messageId"])?;
             let message = id("messageId", message)?;
-            Ok(Command::Statement(Statement::DeleteMessage { message }))
+            Ok(Command::Row(RowCommand::DeleteMessage { message }))
         }
         CommandType::MarkRead => {
             let [conversation, up_to] = members_of(data, &["conversationId", "upToSeq"])?;
@@ -140,7 +140,7 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Checked<Command>
                 id("conversationId", conversation),
                 optional_seq("upToSeq", up_to),
             ))?;
-            Ok(Command::Statement(Statement::MarkRead {
+            Ok(Command::Row(RowCommand::MarkRead {
                 conversation,
                 up_to,
             }))
@@ -151,7 +151,7 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Checked<Command>
                 id("conversationId", conversation),
                 boolean("isTyping", is_typing),
             ))?;
-            Ok(Command::Statement(Statement::Typing {
+            Ok(Command::Row(RowCommand::Typing {
                 conversation,
                 is_typing,
             }))
