@@ -14,7 +14,7 @@ use super::*;
 use crate::config::AuthMode;
 use crate::lifecycle::Lifecycle;
 use crate::limits::{Holder, MemoryBudget};
-use crate::metrics::Connections;
+use crate::metrics::ConnectionCounts;
 use crate::reply::json_response;
 use crate::server::{ServerLimits, serve};
 
@@ -79,7 +79,7 @@ async fn start() -> SocketAddr {
         routes,
         limits,
         Lifecycle::default(),
-        Connections::default(),
+        ConnectionCounts::default(),
     ));
     address
 }

@@ -33,7 +33,7 @@ names! {
 
 /// Clones share the figures.
 #[derive(Clone, Debug, Default)]
-pub struct Connections(Arc<Counts>);
+pub struct ConnectionCounts(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -51,7 +51,7 @@ impl Drop for OpenConnection {
     }
 }
 
-impl Connections {
+impl ConnectionCounts {
     /// One was accepted that speaks HTTP until it ends or becomes a socket.
     pub fn opened(&self) -> OpenConnection {
         self.0.http.fetch_add(1, Ordering::Relaxed);
@@ -75,7 +75,7 @@ impl Connections {
     }
 }
 
-impl Collector for Connections {
+impl Collector for ConnectionCounts {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Open connections that speak HTTP; one that becomes a socket is none any more";
         let http = self.0.http.load(Ordering::Relaxed);

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::ServerLimits;
 use super::final_response::FinalResponse;
-use crate::metrics::Connections;
+use crate::metrics::ConnectionCounts;
 
 /// Where a connection stands. Even: it waits for a head. Odd: a request is being answered, or its body read. It only counts
 /// up, so that a deadline of one head is never taken for that of the next.
@@ -101,7 +101,7 @@ impl TimeoutStream {
         limits: ServerLimits,
         permit: OwnedSemaphorePermit,
         patience: Duration,
-        figures: Connections,
+        figures: ConnectionCounts,
     ) -> Self {
         let head = Some((phase.now(), Instant::now() + patience));
         Self {
