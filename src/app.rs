@@ -17,10 +17,11 @@ use crate::auth::Keys;
 use crate::config::{AuthMode, Config};
 use crate::hub::{Hub, HubLimits};
 use crate::lifecycle::Lifecycle;
+use crate::limits::UserLimiter;
 use crate::listener::ListenerStatus;
 use crate::services::{Background, Services};
 use crate::store::Purpose;
-use crate::{http, open_files, server, ws};
+use crate::{http, limits, open_files, server, ws};
 
 pub use commands::{Probe, demo_data, healthcheck, migrate};
 pub use database::check_ca_files;
@@ -216,12 +217,13 @@ fn spawn_watches(services: &Services, supervisor: &mut Supervisor) {
     let tasks = &services.lifecycle.tasks;
     let watch = services.metrics.clone().watch(stop());
     supervisor.spawn(tasks, "the watch over the figures", watch);
-    let sweep = services.send_limiter.clone().sweep(stop());
+    let limiters = [
+        &services.send_limiter,
+        &services.live_limiter,
+        &services.frame_limiter,
+    ];
+    let sweep = limits::sweep(limiters.map(UserLimiter::clone), stop());
     supervisor.spawn(tasks, "the sweep of limits", sweep);
-    let sweep = services.live_limiter.clone().sweep(stop());
-    supervisor.spawn(tasks, "the sweep of typing's limits", sweep);
-    let sweep = services.frame_limiter.clone().sweep(stop());
-    supervisor.spawn(tasks, "the sweep of frames' limits", sweep);
     let watch = services.auth.clone().watch(services.hub.clone(), stop());
     supervisor.spawn(tasks, "the check of users", watch);
 }

@@ -5,10 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use pgchat::app::Probe;
-use pgchat::config;
-use pgchat::embedded::WATCHDOG_COMMAND;
-use pgchat::model::UserId;
+use pgchat::{Probe, UserId, WATCHDOG_COMMAND};
 use uuid::Uuid;
 
 /// What the caller wants.
@@ -166,7 +163,7 @@ fn command() -> Command {
         .after_help("Every configuration variable is explained by pgchat --help.")
         .after_long_help(format!(
             "{}\nExit codes: 0 after a clean end, 1 after a failure, a key or certificate file that cannot be used among them, 2 for bad configuration or arguments.",
-            config::help()
+            pgchat::settings_help()
         ))
 }
 

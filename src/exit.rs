@@ -3,8 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use pgchat::config::{ConfigError, ConfigErrorKind};
-use pgchat::logging;
+use pgchat::{ConfigError, ConfigErrorKind};
 
 /// Why the process ends with another code than 0.
 pub enum Failure {
@@ -29,7 +28,7 @@ impl Failure {
             Self::Logged => return ExitCode::from(1),
         };
         // Not eprintln, which panics when nobody reads standard error any more.
-        let _ = writeln!(std::io::stderr(), "pgchat: {}", logging::one_line(error));
+        let _ = writeln!(std::io::stderr(), "pgchat: {}", pgchat::one_line(error));
         ExitCode::from(code)
     }
 }

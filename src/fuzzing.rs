@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::auth;
 use crate::config::Config;
 use crate::listener::fuzzing::ListenerHarness;
-use crate::metrics::Connections;
+use crate::metrics::ConnectionCounts;
 use crate::model::UserId;
 use crate::position::Cursor;
 use crate::server::{self, ServerLimits};
@@ -172,7 +172,7 @@ impl Server {
             routes,
             limits,
             lifecycle,
-            Connections::default(),
+            ConnectionCounts::default(),
         ));
         Self {
             address,

@@ -164,10 +164,6 @@ impl Health {
         let answer = asking.await;
         answer.unwrap_or_else(|ended| Err(ended.to_string()))
     }
-
-    pub fn listener(&self) -> &ListenerStatus {
-        &self.listener
-    }
 }
 
 #[cfg(test)]

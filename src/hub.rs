@@ -1,5 +1,7 @@
 //! The sockets of this replica, and the fan-out to them. Does no I/O, and never waits for a socket.
 
+mod backlog;
+mod database;
 mod event;
 mod mailbox;
 mod memory;
@@ -21,7 +23,6 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::error::Error;
 use crate::model::{ConnectionId, UserId};
-use crate::position::{Cursor, Horizon, Identity};
 use crate::sync::lock;
 
 pub use event::{AsUpdate, Event, Subject};
@@ -29,6 +30,7 @@ pub use mailbox::{GivenUp, Mailbox, Topic};
 pub use memory::Counted;
 pub use subscription::{Delivery, Resync, Subscription};
 
+use database::Database;
 use memory::EventMemory;
 use pacer::Pacer;
 use socket::Socket;
@@ -87,7 +89,7 @@ struct Shared {
 struct State {
     users: HashMap<UserId, Sockets>,
     count: usize,
-    position: Option<Cursor>,
+    database: Database,
 }
 
 impl State {
@@ -153,7 +155,7 @@ impl Hub {
         let state = State {
             users: HashMap::new(),
             count: 0,
-            position: None,
+            database: Database::default(),
         };
         Self {
             shared: Arc::new(Shared {
@@ -181,7 +183,7 @@ impl Hub {
     pub fn register(&self, user: UserId) -> Result<Subscription, Error> {
         let limits = self.shared.limits;
         let mut state = self.lock();
-        let Some(position) = state.position.clone() else {
+        let Some(position) = state.database.position.clone() else {
             return Err(Error::unavailable("the service is starting"));
         };
         state.room_for(limits, user)?;
@@ -256,7 +258,7 @@ impl Hub {
     /// Tells every socket to reload: what happened before is not known to be complete.
     pub fn resync_all(&self, reason: &'static str, pace: Pace) {
         let mut state = self.lock();
-        let Some(position) = &state.position else {
+        let Some(position) = &state.database.position else {
             return;
         };
         let resync = Arc::new(Resync {
@@ -293,28 +295,6 @@ impl Hub {
         let half = self.shared.limits.socket_queue / 2;
         for user in recipients {
             self.give_up_but(&mut state, *user, 0, |socket| socket.has_room(half));
-        }
-    }
-
-    /// The position that everything delivered so far has reached; `None` before the first start.
-    pub fn position(&self) -> Option<Cursor> {
-        self.lock().position.clone()
-    }
-
-    /// Begins at a position of another database or timeline, or at the first one.
-    pub fn start_at(&self, position: Cursor) {
-        self.lock().position = Some(position);
-    }
-
-    /// Moves the horizon forward; it never moves back.
-    pub fn advance(&self, identity: &Identity, horizon: Horizon) -> Horizon {
-        let mut state = self.lock();
-        match &mut state.position {
-            Some(position) if position.identity == *identity => {
-                position.horizon = position.horizon.max(horizon);
-                position.horizon
-            }
-            _ => horizon,
         }
     }
 
@@ -379,7 +359,7 @@ impl Hub {
     fn let_go(&self, socket: &Socket, freed: &mut usize) {
         let more = socket.behind().saturating_sub(*freed);
         *freed += more;
-        socket.mailbox.leaving.store(more, Ordering::Relaxed);
+        socket.mailbox.backlog.leave(more);
         self.shared.memory.leaves(more);
     }
 

@@ -17,37 +17,37 @@
 
 #![deny(clippy::print_stdout)] // the log is for that
 
-pub mod app;
-pub mod auth;
-pub mod config;
-pub mod embedded;
-pub mod error;
-pub mod frame;
+mod app;
+mod auth;
+mod config;
+mod embedded;
+mod error;
+mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod health;
-pub mod http;
-pub mod hub;
+mod http;
+mod hub;
 mod lifecycle;
 mod limits;
 mod listener;
 mod live;
-pub mod logging;
+mod logging;
 mod members;
-pub mod metrics;
-pub mod model;
+mod metrics;
+mod model;
 mod names;
 mod open_files;
-pub mod position;
+mod position;
 mod query_string;
 mod reads;
 mod replay;
 mod reply;
-pub mod schema;
+mod schema;
 mod server;
 mod services;
 mod spelling;
-pub mod store;
+mod store;
 mod sync;
 #[cfg(any(test, fuzzing))]
 mod testing;
@@ -55,3 +55,26 @@ mod text;
 mod until;
 mod writer;
 mod ws;
+
+// What `main.rs` is made of. All else is private, so that the compiler tells of what nobody uses.
+pub use app::{Probe, StartError, check_ca_files, demo_data, healthcheck, migrate, serve};
+pub use auth::{Keys, mint};
+pub use config::{Config, ConfigError, ConfigErrorKind, Loaded, LogFormat, TokenKeys};
+pub use config::{help as settings_help, load as load_config};
+pub use embedded::{WATCHDOG_COMMAND, watchdog_main};
+pub use logging::{init as init_logging, one_line};
+pub use metrics::process_starts;
+pub use model::UserId;
+
+/// What the tests in `tests/` look at from outside of a replica.
+#[doc(hidden)]
+pub mod for_tests {
+    pub use crate::config::AuthMode;
+    pub use crate::error::ErrorCode;
+    pub use crate::frame::{CommandType, Frame, FrameType};
+    pub use crate::http::docs::{asyncapi, openapi};
+    pub use crate::hub::{Delivery, Event, Hub, HubLimits, Subject, Subscription};
+    pub use crate::model::{MessageId, UnixSeconds, UserId};
+    pub use crate::position::{Cursor, Horizon, Identity, Xid};
+    pub use crate::schema::close_codes::CLOSE_CODES;
+}

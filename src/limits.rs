@@ -121,23 +121,30 @@ impl UserLimiter {
         }
     }
 
-    /// Forgets users who are quiet, until `stop`.
-    pub async fn sweep(self, stop: CancellationToken) {
-        self.sweep_every(SWEEP_INTERVAL, stop).await;
-    }
-
-    async fn sweep_every(self, interval: Duration, stop: CancellationToken) {
-        let Some(limiter) = &self.limiter else {
-            return stop.cancelled().await;
-        };
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = sleep(interval) => {}
-            }
+    /// Forgets users who are quiet.
+    fn sweep(&self) {
+        if let Some(limiter) = &self.limiter {
             limiter.retain_recent();
             // In trusted mode whoever calls names the users: what a flood of names took is given back.
             limiter.shrink_to_fit();
+        }
+    }
+}
+
+/// Sweeps these from time to time, until `stop`.
+pub async fn sweep<const N: usize>(limiters: [UserLimiter; N], stop: CancellationToken) {
+    sweep_every(SWEEP_INTERVAL, limiters, stop).await;
+}
+
+async fn sweep_every<const N: usize>(
+    interval: Duration,
+    limiters: [UserLimiter; N],
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(interval) => limiters.iter().for_each(UserLimiter::sweep),
         }
     }
 }
@@ -335,10 +342,8 @@ mod tests {
         }
         while slow.pause(user, &mut 1).is_none() {}
         let stop = CancellationToken::new();
-        let sweeps = [&fast, &slow].map(|limiter| {
-            let sweep = limiter.clone();
-            tokio::spawn(sweep.sweep_every(Duration::from_millis(1), stop.clone()))
-        });
+        let both = [slow.clone(), fast.clone()];
+        let sweeps = tokio::spawn(sweep_every(Duration::from_millis(1), both, stop.clone()));
         let remembered = |limiter: &UserLimiter| limiter.limiter.as_ref().map_or(0, |l| l.len());
         let forgotten = async {
             while remembered(&fast) > 0 {
@@ -350,8 +355,6 @@ mod tests {
             .expect("in time");
         assert_eq!(remembered(&slow), 1);
         stop.cancel();
-        for sweep in sweeps {
-            sweep.await.expect("an end");
-        }
+        sweeps.await.expect("an end");
     }
 }

@@ -31,7 +31,6 @@ use crate::error::Error;
 use crate::hub::Hub;
 use crate::live::Live;
 use crate::model::ReplicaId;
-use crate::position::Database;
 use crate::store::{Connector, Store};
 
 use backoff::Backoff;
@@ -82,7 +81,6 @@ pub struct Listener {
     hub: Hub,
     live: Live,
     stats: Arc<Stats>,
-    database: Database,
     state: watch::Sender<State>,
 }
 
@@ -95,11 +93,10 @@ impl Listener {
         live: Live,
     ) -> (Self, ListenerStatus) {
         let (state, receiver) = watch::channel(State::Starting);
-        let (stats, database) = (Arc::new(Stats::default()), Database::default());
+        let stats = Arc::new(Stats::default());
         let status = ListenerStatus {
             state: receiver,
             stats: Arc::clone(&stats),
-            database: database.clone(),
             heartbeat: config.heartbeat,
         };
         (
@@ -109,7 +106,6 @@ impl Listener {
                 hub,
                 live,
                 stats,
-                database,
                 state,
             },
             status,

@@ -7,17 +7,14 @@ mod agenda;
 mod presence;
 mod typing;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Error;
-use crate::hub::{Hub, Mailbox};
-use crate::limits::UserLimiter;
-use crate::model::{ConnectionId, ConversationId, ReplicaId, UserId};
+use crate::hub::Hub;
+use crate::model::{ConnectionId, ReplicaId, UserId};
 use crate::store::Store;
 use crate::until::until;
 
@@ -28,61 +25,25 @@ pub use typing::{Typing, TypingTimes};
 /// cluster's lock of NOTIFY. No setting: less would cost turns, and more would be felt.
 const GATHERING: Duration = Duration::from_millis(50);
 
-/// Users for whom a list to watch counts as one command: the state of each is asked for and sent.
-const WATCHED_OF_A_COMMAND: usize = 50;
-
 /// A handle on what this replica knows of the moment; clones share it.
 #[derive(Clone)]
 pub struct Live {
     typing: Typing,
     presence: Presence,
-    limiter: UserLimiter,
 }
 
 impl Live {
-    /// `limiter` counts the commands `typing` and `watch_presence` of each user, the latter by the length of its list.
     pub fn new(
         store: Store,
         hub: Hub,
         replica: ReplicaId,
-        limiter: UserLimiter,
         typing: TypingTimes,
         presence: PresenceTimes,
     ) -> Self {
         Self {
             presence: Presence::new(store.clone(), replica, presence),
             typing: Typing::new(store, hub, replica, typing),
-            limiter,
         }
-    }
-
-    /// A client's `typing`. `NotFound` and `Forbidden` as for a message. Of a socket that has ended meanwhile it says nothing.
-    pub async fn set_typing(
-        &self,
-        conversation: ConversationId,
-        typist: UserId,
-        connection: ConnectionId,
-        mailbox: &Mailbox,
-        is_typing: bool,
-    ) -> Result<(), Error> {
-        self.limiter.check(typist)?;
-        self.typing
-            .set(conversation, typist, connection, mailbox, is_typing)
-            .await
-    }
-
-    /// A client's `watch_presence`: replaces what its socket watches.
-    pub fn watch(
-        &self,
-        user: UserId,
-        connection: ConnectionId,
-        mailbox: &Arc<Mailbox>,
-        users: Vec<UserId>,
-    ) -> Result<(), Error> {
-        let weight = users.len().div_ceil(WATCHED_OF_A_COMMAND);
-        self.limiter.check_weight(user, weight)?;
-        self.presence.watch(connection, mailbox, users);
-        Ok(())
     }
 
     pub fn typing(&self) -> &Typing {

@@ -14,13 +14,11 @@ use std::time::Duration;
 
 use cli::{Action, Invocation, Job};
 use exit::Failure;
-use pgchat::config::{Loaded, LogFormat, TokenKeys};
-use pgchat::model::UserId;
-use pgchat::{auth, config, embedded, logging, metrics};
+use pgchat::{Loaded, LogFormat, TokenKeys, UserId};
 use task::Task;
 
 fn main() -> ExitCode {
-    metrics::process_starts();
+    pgchat::process_starts();
     let Invocation {
         action,
         config_file,
@@ -42,7 +40,7 @@ fn main() -> ExitCode {
     let config_file = config_file.as_deref();
     let ended = match action {
         // Without the configuration: it has its own arguments.
-        Action::Watchdog(args) => embedded::watchdog_main(args).map_err(Failure::failed),
+        Action::Watchdog(args) => pgchat::watchdog_main(args).map_err(Failure::failed),
         Action::Token { user, ttl } => print_token(config_file, user, ttl),
         Action::Run(job) => run(config_file, job),
     };
@@ -55,9 +53,9 @@ fn main() -> ExitCode {
 fn print_token(config_file: Option<&Path>, user: UserId, ttl: Duration) -> Result<(), Failure> {
     let Loaded {
         config, warnings, ..
-    } = config::load(config_file, TokenKeys::Required)?;
-    let token = auth::mint(&config.auth, user, ttl)?;
-    logging::init(&config).map_err(Failure::failed)?;
+    } = pgchat::load_config(config_file, TokenKeys::Required)?;
+    let token = pgchat::mint(&config.auth, user, ttl)?;
+    pgchat::init_logging(&config).map_err(Failure::failed)?;
     log_warnings(&warnings);
     print(&format!("{token}\n")).map_err(Failure::failed)
 }
@@ -79,10 +77,10 @@ fn run(config_file: Option<&Path>, job: Job) -> Result<(), Failure> {
         config,
         mut warnings,
         summary,
-    } = config::load(config_file, token_keys)?;
+    } = pgchat::load_config(config_file, token_keys)?;
     let (task, of_files) = Task::of(job, &config)?;
     warnings.extend(of_files);
-    logging::init(&config).map_err(Failure::failed)?;
+    pgchat::init_logging(&config).map_err(Failure::failed)?;
     // A probe runs every few seconds; the instance that it asks about has said all this at its start.
     if !matches!(job, Job::Healthcheck(_)) {
         log_warnings(&warnings);

@@ -3,52 +3,109 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::spelling;
 
 /// Which members are read.
-pub type MemberNames = &'static [&'static str];
+pub type MemberNames<const N: usize> = &'static [&'static str; N];
 
-/// Reads the members `names` of an object, each by `value`, into the place that its name has among `names`. What is in all others is
-/// checked and not kept.
+/// The members that were asked for, each in the place that its name has, not read yet: as values of their own a megabyte of zeros would take
+/// thirty. `null` counts as absent.
+pub type Members<'a, const N: usize> = [Option<&'a RawValue>; N];
+
+/// Finds the members `names` of a JSON object. What is in all others is checked and not kept. The error says where the text is no JSON
+/// object, and why.
 ///
-/// Gives back what is wrong with the names. Unknown ones, but for those in another spelling, are no fault, so that newer clients can be
+/// Gives back what is wrong with the names, too. Unknown ones, but for those in another spelling, are no fault, so that newer clients can be
 /// served.
-pub fn read<'de, A, S>(
-    mut object: A,
-    names: MemberNames,
-    value: S,
-    places: &mut [Option<S::Value>],
-) -> Result<Vec<NameFault>, A::Error>
-where
-    A: MapAccess<'de>,
-    S: DeserializeSeed<'de> + Copy,
-{
-    let mut faults = Vec::new();
-    while let Some(key) = object.next_key_seed(Key(names))? {
-        let fault = match key {
-            Known::At(place) => {
-                let again = places[place].replace(object.next_value_seed(value)?);
-                again.map(|_| NameFault::repeated(names[place]))
-            }
-            Known::Misspelt(fault) => {
-                object.next_value::<IgnoredAny>()?;
-                Some(fault)
-            }
-            Known::No => {
-                object.next_value::<IgnoredAny>()?;
-                None
-            }
-        };
-        // Whoever sends a thousand of them is not told of each.
-        if let Some(fault) = fault
-            && faults.len() < names.len()
-            && !faults.contains(&fault)
-        {
-            faults.push(fault);
-        }
+pub fn read<'a, const N: usize>(
+    text: &'a str,
+    names: MemberNames<N>,
+) -> serde_json::Result<(Members<'a, N>, Vec<NameFault>)> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let (members, faults) = json.deserialize_map(Object(names))?;
+    json.end()?;
+    let members = members.map(|member| member.filter(|raw| raw.get() != "null"));
+    Ok((members, faults))
+}
+
+/// The text that a member is.
+pub fn text(member: &RawValue) -> Result<String, NoText> {
+    match kind(member) {
+        // Whatever else could be wrong with a string was seen when the object was read.
+        STRING => serde_json::from_str(member.get()).map_err(|_| NoText::HalfPair),
+        other => Err(NoText::Other(other)),
     }
-    Ok(faults)
+}
+
+const STRING: &str = "a string";
+
+/// Which kind of value it is, in words.
+pub fn kind(value: &RawValue) -> &'static str {
+    match value.get().as_bytes() {
+        [b'"', ..] => STRING,
+        [b'{', ..] => "an object",
+        [b'[', ..] => "an array",
+        [b't' | b'f', ..] => "a boolean",
+        [b'n', ..] => "null",
+        _ => "a number",
+    }
+}
+
+/// Why a member that is there is no text.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoText {
+    /// A string with half of a surrogate pair.
+    HalfPair,
+    /// A value of this kind, in words.
+    Other(&'static str),
+}
+
+/// What is wrong with a member of that name that is a string and no text. The usual cause is a text that was cut within an emoji.
+pub fn half_a_pair(name: &str) -> String {
+    format!("{name} is no text: it holds half of a surrogate pair")
+}
+
+/// Finds the members of an object.
+struct Object<const N: usize>(MemberNames<N>);
+
+impl<'de, const N: usize> Visitor<'de> for Object<N> {
+    /// A `null` is a member that is there: given twice, it is a fault.
+    type Value = (Members<'de, N>, Vec<NameFault>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+        let Self(names) = self;
+        let (mut members, mut faults) = ([None; N], Vec::new());
+        while let Some(key) = object.next_key_seed(Key(names))? {
+            let fault = match key {
+                Known::At(place) => {
+                    let again = members[place].replace(object.next_value()?);
+                    again.map(|_| NameFault::repeated(names[place]))
+                }
+                Known::Misspelt(fault) => {
+                    object.next_value::<IgnoredAny>()?;
+                    Some(fault)
+                }
+                Known::No => {
+                    object.next_value::<IgnoredAny>()?;
+                    None
+                }
+            };
+            // Whoever sends a thousand of them is not told of each.
+            if let Some(fault) = fault
+                && faults.len() < N
+                && !faults.contains(&fault)
+            {
+                faults.push(fault);
+            }
+        }
+        Ok((members, faults))
+    }
 }
 
 /// What is wrong with a name: the member is given twice, or the name is in another spelling. Its text is what the caller is told.
@@ -91,7 +148,7 @@ enum Known {
 }
 
 /// Reads a name.
-struct Key(MemberNames);
+struct Key(&'static [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for Key {
     type Value = Known;
@@ -122,34 +179,20 @@ impl Visitor<'_> for Key {
 
 #[cfg(test)]
 mod tests {
-    use std::marker::PhantomData;
-
     use proptest::prelude::*;
 
     use super::*;
 
-    const NAMES: MemberNames = &["upToSeq", "content"];
+    const NAMES: MemberNames<2> = &["upToSeq", "content"];
 
     /// Reads [`NAMES`], which are numbers.
-    struct Numbers;
-
-    impl<'de> Visitor<'de> for Numbers {
-        type Value = ([Option<i64>; 2], Vec<String>);
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Self::Value, A::Error> {
-            let mut places = [None; 2];
-            let faults = read(object, NAMES, PhantomData, &mut places)?;
-            Ok((places, faults.into_iter().map(String::from).collect()))
-        }
-    }
-
     fn numbers(text: &str) -> ([Option<i64>; 2], Vec<String>) {
-        let mut json = serde_json::Deserializer::from_str(text);
-        json.deserialize_map(Numbers).expect("an object of numbers")
+        let (members, faults) = read(text, NAMES).expect("an object");
+        let number = |raw: &RawValue| raw.get().parse().expect("a number");
+        (
+            members.map(|member| member.map(number)),
+            faults.into_iter().map(String::from).collect(),
+        )
     }
 
     #[test]

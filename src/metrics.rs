@@ -13,20 +13,23 @@ mod watch;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
 use crate::error::Error;
 use crate::sync::acquire_owned;
 
-pub use commands::{CommandEnd, Commands};
-pub use connections::{Closed, Connections, OpenConnection};
+pub use commands::{CommandCounts, CommandEnd};
+pub use connections::{Closed, ConnectionCounts};
 pub use delivery::Delivery;
-pub use frames::Frames;
+pub use frames::FrameCounts;
 pub use process::process_starts;
 pub use requests::Requests;
 pub use sources::Sources;
@@ -47,11 +50,11 @@ pub struct Metrics {
     /// Counted by `http`.
     pub requests: Requests,
     /// Counted by `ws`.
-    pub frames: Frames,
+    pub frames: FrameCounts,
     /// Counted by `ws`, when they are answered.
-    pub commands: Commands,
+    pub commands: CommandCounts,
     /// Counted by the accept loop, and sockets' closes by `ws`.
-    pub connections: Connections,
+    pub connections: ConnectionCounts,
     /// Timed by `ws`.
     pub delivery: Delivery,
 }
@@ -60,12 +63,12 @@ impl Metrics {
     pub fn new(sources: Sources) -> Self {
         let mut registry = Registry::with_prefix("pgchat");
         registry.register_collector(Box::new(sources.clone()));
-        let (requests, frames) = (Requests::default(), Frames::default());
+        let (requests, frames) = (Requests::default(), FrameCounts::default());
         let delivery = Delivery::default();
         requests.register(&mut registry);
         delivery.register(&mut registry);
         registry.register_collector(Box::new(frames.clone()));
-        let (commands, connections) = (Commands::default(), Connections::default());
+        let (commands, connections) = (CommandCounts::default(), ConnectionCounts::default());
         registry.register_collector(Box::new(commands.clone()));
         registry.register_collector(Box::new(connections.clone()));
         let mut of_process = Registry::default();
@@ -105,6 +108,15 @@ impl Metrics {
         let rendered = rendered.map_err(|panicked| Error::Internal(panicked.into()))?;
         rendered.map_err(|error: fmt::Error| Error::Internal(error.into()))
     }
+}
+
+/// One series of a family.
+fn encode_counter(
+    family: &mut MetricEncoder<'_>,
+    labels: &impl EncodeLabelSet,
+    count: &AtomicU64,
+) -> fmt::Result {
+    ConstCounter::new(count.load(Ordering::Relaxed)).encode(family.encode_family(labels)?)
 }
 
 fn text_of(registries: &[Arc<Registry>], format: TextFormat) -> Result<String, fmt::Error> {

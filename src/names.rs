@@ -10,6 +10,8 @@ macro_rules! names {
         }
 
         impl $names {
+            #![allow(dead_code)] // not every one of these enums needs all of them
+
             /// Each at the place of its number (`as usize`), in the order of the documents and of the figures.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
 

@@ -3,11 +3,9 @@
 use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use uuid::Uuid;
-
-use crate::sync::lock;
 
 /// A transaction's number, PostgreSQL's `xid8`: never given out twice, except after a crash or a failover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,36 +54,6 @@ impl fmt::Display for Identity {
 /// The database from one crash to the next: what it had shown and not flushed, it forgets between two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Incarnation(pub Uuid);
-
-/// What the listener has found of the database when it connected last, for those who read what clients missed; clones share it.
-#[derive(Clone, Default)]
-pub struct Database(Arc<Mutex<Found>>);
-
-#[derive(Default)]
-struct Found {
-    incarnation: Option<Incarnation>,
-    is_torn: bool,
-}
-
-impl Database {
-    /// `None` before the listener has connected.
-    pub fn incarnation(&self) -> Option<Incarnation> {
-        lock(&self.0).incarnation
-    }
-
-    pub(crate) fn set_incarnation(&self, incarnation: Incarnation) {
-        lock(&self.0).incarnation = Some(incarnation);
-    }
-
-    /// Whether the listener is at another server than what is read: what clients missed is known to neither.
-    pub fn is_torn(&self) -> bool {
-        lock(&self.0).is_torn
-    }
-
-    pub(crate) fn set_torn(&self, is_torn: bool) {
-        lock(&self.0).is_torn = is_torn;
-    }
-}
 
 /// Which transactions had ended at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

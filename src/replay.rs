@@ -13,7 +13,7 @@ use crate::limits::{Holder, MemoryBudget, Reservation};
 #[cfg(test)]
 use crate::model::MessageId;
 use crate::model::{UnixSeconds, UserId};
-use crate::position::{Cursor, Database, Horizon, Incarnation, Snapshot};
+use crate::position::{Cursor, Horizon, Incarnation, Snapshot};
 use crate::store::{Change, MissedChanges, MissedRead, Permit, Store};
 
 /// Reads what clients missed.
@@ -21,7 +21,6 @@ use crate::store::{Change, MissedChanges, MissedRead, Permit, Store};
 pub struct Replay {
     store: Store,
     hub: Hub,
-    database: Database,
     limits: ReplayLimits,
     /// For what was read and is not sent yet. Apart from the turns: a client that takes what it missed slowly keeps no other from reading.
     budget: MemoryBudget,
@@ -96,11 +95,10 @@ pub enum Repeat {
 }
 
 impl Replay {
-    pub fn new(store: Store, hub: Hub, database: Database, limits: ReplayLimits) -> Self {
+    pub fn new(store: Store, hub: Hub, limits: ReplayLimits) -> Self {
         Self {
             store,
             hub,
-            database,
             limits,
             budget: MemoryBudget::new(limits.bytes.saturating_mul(limits.parallel)),
         }
@@ -120,11 +118,6 @@ impl Replay {
         })
     }
 
-    /// The database's incarnation, as the listener found it when it connected last.
-    pub fn incarnation(&self) -> Option<Incarnation> {
-        self.database.incarnation()
-    }
-
     /// Reads everything since `cursor` of the user whose turn it is. Call it after the socket is registered with the hub.
     ///
     /// `Unavailable` when the database is.
@@ -133,7 +126,7 @@ impl Replay {
         let Some(position) = self.hub.position() else {
             return Err(Error::unavailable("the service is starting"));
         };
-        let incarnation = self.incarnation();
+        let incarnation = self.hub.incarnation();
         let resync = |reason| {
             Ok(Resume::ResyncRequired {
                 reason,
@@ -155,7 +148,7 @@ impl Replay {
             return resync("what happened since the cursor takes too long to read");
         };
         // The database's own word: right after a failover the listener does not know it yet.
-        if read.identity != position.identity || self.database.is_torn() {
+        if read.identity != position.identity || self.hub.is_torn() {
             return Err(Error::unavailable(
                 "the service is moving to another database server",
             ));

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::http::Routes;
 use crate::lifecycle::Lifecycle;
 use crate::logging::Repeats;
-use crate::metrics::Connections;
+use crate::metrics::ConnectionCounts;
 
 mod connection;
 mod final_response;
@@ -91,7 +91,7 @@ pub async fn serve(
     routes: Routes,
     limits: ServerLimits,
     lifecycle: Lifecycle,
-    figures: Connections,
+    figures: ConnectionCounts,
 ) {
     let acceptor = Acceptor {
         routes,
@@ -140,7 +140,7 @@ struct Acceptor {
     connections: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     lifecycle: Lifecycle,
-    figures: Connections,
+    figures: ConnectionCounts,
 }
 
 impl Acceptor {

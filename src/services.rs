@@ -42,7 +42,7 @@ pub struct Services {
     pub metrics: Metrics,
     /// How fast a user may send, over HTTP and sockets.
     pub send_limiter: UserLimiter,
-    /// How often a user may say that they type, or whom they watch.
+    /// How often a user may say that they type, or whom they watch, the latter counted by the length of the list.
     pub live_limiter: UserLimiter,
     /// How many frames a user's sockets may send.
     pub frame_limiter: UserLimiter,
@@ -77,12 +77,10 @@ impl Services {
         lifecycle: Lifecycle,
     ) -> (Self, Background<impl Future<Output = ()> + Send + 'static>) {
         let replica_id = ReplicaId(Uuid::new_v4());
-        let live_limiter = UserLimiter::of_sends(&config);
         let live = Live::new(
             store.clone(),
             hub.clone(),
             replica_id,
-            live_limiter.clone(),
             TypingTimes::from(&config),
             PresenceTimes::from(&config),
         );
@@ -101,12 +99,7 @@ impl Services {
         let health = Health::new(store.clone(), listening.clone(), users, lifecycle.clone());
         let auth = Auth::new(&config.auth, keys, store.clone());
         let reads = Reads::new(store.clone(), &config);
-        let replay = Replay::new(
-            store.clone(),
-            hub.clone(),
-            listening.database(),
-            ReplayLimits::from(&config),
-        );
+        let replay = Replay::new(store.clone(), hub.clone(), ReplayLimits::from(&config));
         let services = Self {
             metrics: Metrics::new(Sources {
                 store: store.clone(),
@@ -120,7 +113,7 @@ impl Services {
             }),
             auth,
             send_limiter: UserLimiter::of_sends(&config),
-            live_limiter,
+            live_limiter: UserLimiter::of_sends(&config),
             frame_limiter: UserLimiter::of_frames(&config),
             refusals: Refusals::new(config.limits.refused_handshakes),
             reads,

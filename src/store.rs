@@ -32,7 +32,7 @@ use deadpool_postgres::Status;
 use tokio::time::Instant;
 
 pub use admission::Permit;
-pub use changes::{Change, Changes, MissedChanges, MissedRead, ReadBack, RowBack, RowId};
+pub use changes::{Change, MissedChanges, MissedRead, ReadBack, RowBack, RowId};
 pub use connect::{
     ConnectError, Connector, DbConnection, RenewablePool, Session, TlsError, Way, check_ca_file,
 };
@@ -46,11 +46,11 @@ pub use install::{
 };
 pub use lease::AT_ONCE;
 pub use live::{Pair, Roll, RollChange, Telling};
-pub use marks::{Marked, MarksFigures};
+pub use marks::MarksFigures;
 pub use pages::{Listing, Page, Window};
 pub use search::Search;
 pub use sending::{Locks, Outcome, Outgoing, SendFailure};
-pub use tickets::{IssuedTicket, RedeemedTicket};
+pub use tickets::IssuedTicket;
 pub use users::UserFilter;
 
 use admission::Turns;

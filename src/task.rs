@@ -1,17 +1,16 @@
 //! What a job needs out of files that the configuration names, and how it is done.
 
-use pgchat::config::{Config, ConfigError};
-use pgchat::{app, auth};
+use pgchat::{Config, ConfigError, Keys, Probe, StartError};
 
 use crate::cli::Job;
 use crate::signals;
 
 /// A job, and what it needs out of files that the configuration names.
 pub enum Task {
-    Serve(auth::Keys),
+    Serve(Keys),
     Migrate,
     DemoData,
-    Healthcheck(app::Probe),
+    Healthcheck(Probe),
 }
 
 impl Task {
@@ -20,11 +19,11 @@ impl Task {
     /// must, too.
     pub fn of(job: Job, config: &Config) -> Result<(Self, Vec<String>), ConfigError> {
         if !matches!(job, Job::Healthcheck(_)) {
-            app::check_ca_files(config)?;
+            pgchat::check_ca_files(config)?;
         }
         let task = match job {
             Job::Serve => {
-                let (keys, warnings) = auth::Keys::load(&config.auth)?;
+                let (keys, warnings) = Keys::load(&config.auth)?;
                 return Ok((Self::Serve(keys), warnings));
             }
             Job::Migrate => Self::Migrate,
@@ -35,16 +34,15 @@ impl Task {
     }
 
     /// Needs the runtime.
-    pub async fn perform(self, config: Config) -> Result<(), app::StartError> {
+    pub async fn perform(self, config: Config) -> Result<(), StartError> {
         match self {
-            Self::Migrate => app::migrate(config).await,
-            Self::DemoData => app::demo_data(config).await,
-            Self::Healthcheck(probe) => app::healthcheck(&config, probe).await,
+            Self::Migrate => pgchat::migrate(config).await,
+            Self::DemoData => pgchat::demo_data(config).await,
+            Self::Healthcheck(probe) => pgchat::healthcheck(&config, probe).await,
             Self::Serve(keys) => {
-                let drain = signals::drain().map_err(|error| {
-                    app::StartError(format!("cannot wait for signals: {error}"))
-                })?;
-                app::serve(config, keys, drain).await
+                let drain = signals::drain()
+                    .map_err(|error| StartError(format!("cannot wait for signals: {error}")))?;
+                pgchat::serve(config, keys, drain).await
             }
         }
     }

@@ -49,7 +49,7 @@ use batcher::Batcher;
 use pending::{Flow, Pending, Reply, answer, answer_all, expire};
 use storing::Storing;
 
-pub use accepted::{Accepted, Failed, Protocol};
+pub use accepted::{Acceptance, Accepted, Failed, FailureReason, Protocol};
 pub use sent::Sent;
 pub use stats::Stats;
 

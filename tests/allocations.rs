@@ -7,10 +7,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use pgchat::frame::{Frame, FrameType};
-use pgchat::hub::{Delivery, Event, Hub, HubLimits, Subject, Subscription};
-use pgchat::model::{MessageId, UnixSeconds, UserId};
-use pgchat::position::{Cursor, Horizon, Identity, Xid};
+use pgchat::for_tests::{Cursor, Delivery, Event, Frame, FrameType, Horizon, Hub, HubLimits};
+use pgchat::for_tests::{Identity, MessageId, Subject, Subscription, UnixSeconds, UserId, Xid};
 use uuid::Uuid;
 
 /// The system's allocator, which counts. The one place of the project with `unsafe`: an allocator cannot do without.

@@ -10,11 +10,10 @@ use warp::http::HeaderMap;
 use warp::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use warp::reject::Rejection;
 
-use super::fields::Fields;
+use super::fields::JsonBody;
 use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{Holder, MemoryBudget, Reservation, SMALL};
-use crate::members::MemberNames;
 
 /// Bounds of one request's body.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +43,7 @@ pub struct Body {
     budget: MemoryBudget,
 }
 
-/// `budget` is for large bodies, from when they begin until their fields are dropped.
+/// `budget` is for large bodies, from when they begin until they are dropped.
 pub fn body(
     limits: BodyLimits,
     budget: MemoryBudget,
@@ -64,14 +63,13 @@ fn boxed<B: Buf>(chunks: impl Stream<Item = Result<B, warp::Error>> + Send + 'st
 }
 
 impl Body {
-    /// Reads the members `names` of the body, one JSON object, in `holder`'s share of the budget for large ones: 415, 413, 408, 503, or
-    /// 400 if it can't be.
-    pub async fn fields(self, holder: Holder, names: MemberNames) -> Result<Fields, Error> {
+    /// Reads the body, which is to be JSON, in `holder`'s share of the budget for large ones: 415, 413, 408 or 503 if it can't be.
+    pub async fn json(self, holder: Holder) -> Result<JsonBody, Error> {
         if !is_json(&self.headers) || is_compressed(&self.headers) {
             return Err(Error::UnsupportedMediaType);
         }
         let (bytes, reservation) = self.collect(holder).await?;
-        Fields::parse(&bytes, names, reservation).map_err(Error::Validation)
+        Ok(JsonBody::new(bytes, reservation))
     }
 
     async fn collect(mut self, holder: Holder) -> Result<(Vec<u8>, Reservation), Error> {
@@ -156,6 +154,15 @@ mod tests {
 
     use super::*;
 
+    impl Body {
+        /// Reads it, and that it is an object.
+        async fn object(self) -> Result<JsonBody, Error> {
+            let body = self.json(Holder::Anybody).await?;
+            body.fields(&[])?;
+            Ok(body)
+        }
+    }
+
     fn request(headers: &[(&'static str, &str)], chunks: Chunks) -> Body {
         let headers = headers
             .iter()
@@ -183,10 +190,7 @@ mod tests {
     async fn only_json_is_read() {
         for accepted in ["application/json", "Application/JSON ; charset=utf-8"] {
             let body = request(&[("content-type", accepted)], chunks(&["{}"]));
-            assert!(
-                body.fields(Holder::Anybody, &[]).await.is_ok(),
-                "{accepted}"
-            );
+            assert!(body.object().await.is_ok(), "{accepted}");
         }
         for refused in [
             "text/plain",
@@ -196,10 +200,7 @@ mod tests {
         ] {
             let body = request(&[("content-type", refused)], chunks(&["{}"]));
             assert!(
-                matches!(
-                    body.fields(Holder::Anybody, &[]).await,
-                    Err(Error::UnsupportedMediaType)
-                ),
+                matches!(body.object().await, Err(Error::UnsupportedMediaType)),
                 "{refused}"
             );
         }
@@ -210,13 +211,13 @@ mod tests {
             ("identity, br", false),
         ] {
             let body = request(&[JSON[0], ("content-encoding", coding)], chunks(&["{}"]));
-            let read = body.fields(Holder::Anybody, &[]).await;
+            let read = body.object().await;
             assert_eq!(read.is_ok(), is_read, "{coding}");
             assert!(is_read || matches!(read, Err(Error::UnsupportedMediaType)));
         }
         let untyped = request(&[], chunks(&["{}"]));
         assert!(matches!(
-            untyped.fields(Holder::Anybody, &[]).await,
+            untyped.object().await,
             Err(Error::UnsupportedMediaType)
         ));
     }
@@ -226,29 +227,29 @@ mod tests {
         let announced = [JSON[0], ("content-length", "17")];
         let body = request(&announced, chunks(&["{}"]));
         assert!(matches!(
-            body.fields(Holder::Anybody, &[]).await,
+            body.object().await,
             Err(Error::PayloadTooLarge { limit: 16 })
         ));
         let body = request(JSON, chunks(&["{         ", "         }"]));
         assert!(matches!(
-            body.fields(Holder::Anybody, &[]).await,
+            body.object().await,
             Err(Error::PayloadTooLarge { limit: 16 })
         ));
         let body = request(JSON, chunks(&["{       ", "       }"]));
-        assert!(body.fields(Holder::Anybody, &[]).await.is_ok());
+        assert!(body.object().await.is_ok());
     }
 
     #[tokio::test]
     async fn a_body_that_never_ends_times_out() {
         let endless = Box::pin(chunks(&["{"]).chain(stream::pending()));
         let body = request(JSON, endless);
-        let read = body.fields(Holder::Anybody, &[]);
+        let read = body.object();
         let read = tokio::time::timeout(Duration::from_secs(10), read).await;
         assert!(matches!(read, Ok(Err(Error::RequestTimeout))));
     }
 
     #[tokio::test]
-    async fn large_bodies_share_a_budget_until_their_fields_are_dropped_and_small_ones_are_free() {
+    async fn large_bodies_share_a_budget_until_they_are_dropped_and_small_ones_are_free() {
         // A share is one of them.
         let budget = MemoryBudget::new(8 * 2 * SMALL);
         let ask = |announces: bool, size: usize| {
@@ -265,7 +266,7 @@ mod tests {
             let mut body = request(headers, chunks);
             body.limits.bytes = 2 * SMALL;
             body.budget = budget.clone();
-            body.fields(Holder::Anybody, &[])
+            body.object()
         };
         for announces in [true, false] {
             let first = ask(announces, SMALL + 1).await.expect("their share");

@@ -167,7 +167,8 @@ pub(super) async fn one(
 pub(super) async fn open(call: Call, body: Body) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let holder = caller.holder(Holder::Anybody);
-    let mut fields = body.fields(holder, &["user1Id", "user2Id"]).await?;
+    let body = body.json(holder).await?;
+    let fields = body.fields(&["user1Id", "user2Id"])?;
     let users = all((
         fields.user_or_own("user1Id", &caller),
         fields.user("user2Id", &caller),

@@ -1,68 +1,80 @@
-//! What is in a body: one JSON object, whose members a handler takes out one by one.
-
-mod values;
+//! What is in a body: one JSON object, whose members a handler reads one by one.
 
 use std::str::FromStr;
 
 use super::call::own_user;
 use super::extract::{Checked, id, named_user};
 use crate::auth::{Caller, NamedUser};
+use crate::error::Error;
 use crate::limits::Reservation;
-use crate::members::MemberNames;
-use values::{Json, Member, Members};
+use crate::members::{self, MemberNames, Members, NoText};
 
-/// The members of a JSON object that a handler asks for, taken out one by one. `null` counts as absent; others are ignored, but for what
-/// looks like one of them.
-pub struct Fields {
-    names: MemberNames,
-    members: Members,
+/// A body that was read, and is to be a JSON object.
+pub struct JsonBody {
+    bytes: Vec<u8>,
+    /// Its part of the budget for large bodies.
     _reservation: Reservation,
 }
 
-impl Fields {
-    /// The members `names` of a body, which keeps `reservation` for as long as they are there. The faults say what is wrong with it.
-    pub fn parse(bytes: &[u8], names: MemberNames, reservation: Reservation) -> Checked<Self> {
-        Ok(Self {
-            names,
-            members: parse(bytes, names)?,
+impl JsonBody {
+    /// These bytes, which have `reservation` for as long as they are there.
+    pub fn new(bytes: Vec<u8>, reservation: Reservation) -> Self {
+        Self {
+            bytes,
             _reservation: reservation,
-        })
+        }
     }
 
     #[cfg(test)]
-    pub fn from_json(text: &str, names: MemberNames) -> Self {
-        Self::parse(text.as_bytes(), names, Reservation::default()).unwrap()
+    pub fn of(text: &str) -> Self {
+        Self::new(text.into(), Reservation::default())
     }
 
-    /// A member's text, once; `None` where it is absent or null. `name` must be one of those that were read.
-    pub fn optional_text(&mut self, name: &str) -> Checked<Option<String>> {
-        debug_assert!(self.names.contains(&name), "{name} was not read");
-        let place = self.members.iter().position(|(read, _)| *read == name);
-        match place.map(|place| self.members.swap_remove(place).1) {
-            None | Some(Member::Null) => Ok(None),
-            Some(Member::Text(text)) => Ok(Some(text)),
-            Some(Member::Other(kind)) => Err(vec![format!("{name} must be a string, not {kind}")]),
+    /// Its members `names`. `Validation` says what is wrong with the object, or with its names.
+    pub fn fields<const N: usize>(&self, names: MemberNames<N>) -> Result<Fields<'_, N>, Error> {
+        let members = parse(&self.bytes, names).map_err(Error::Validation)?;
+        Ok(Fields { names, members })
+    }
+}
+
+/// The members of a JSON object that a handler asks for, read one by one. `null` counts as absent; others are ignored, but for what
+/// looks like one of them.
+pub struct Fields<'a, const N: usize> {
+    names: MemberNames<N>,
+    members: Members<'a, N>,
+}
+
+impl<const N: usize> Fields<'_, N> {
+    /// A member's text; `None` where it is absent or null. `name` must be one of those that were read.
+    pub fn optional_text(&self, name: &str) -> Checked<Option<String>> {
+        let place = self.names.iter().position(|read| *read == name);
+        debug_assert!(place.is_some(), "{name} was not read");
+        let member = place.and_then(|place| self.members[place]);
+        match member.map(members::text).transpose() {
+            Ok(text) => Ok(text),
+            Err(NoText::HalfPair) => Err(vec![members::half_a_pair(name)]),
+            Err(NoText::Other(kind)) => Err(vec![format!("{name} must be a string, not {kind}")]),
         }
     }
 
     /// A member's text; a fault where it is absent or null.
-    pub fn text(&mut self, name: &str) -> Checked<String> {
+    pub fn text(&self, name: &str) -> Checked<String> {
         self.optional_text(name)?
             .ok_or_else(|| vec![format!("{name} is required")])
     }
 
     /// A member as an id; a fault where it is absent or null.
-    pub fn id<T: FromStr>(&mut self, name: &str) -> Checked<T> {
+    pub fn id<T: FromStr>(&self, name: &str) -> Checked<T> {
         id(name, &self.text(name)?)
     }
 
     /// A user who must be named.
-    pub fn user(&mut self, name: &str, caller: &Caller) -> Checked<NamedUser> {
+    pub fn user(&self, name: &str, caller: &Caller) -> Checked<NamedUser> {
         named_user(name, &self.text(name)?, caller)
     }
 
     /// A user, or the caller's own where none is named.
-    pub fn user_or_own(&mut self, name: &str, caller: &Caller) -> Checked<NamedUser> {
+    pub fn user_or_own(&self, name: &str, caller: &Caller) -> Checked<NamedUser> {
         match self.optional_text(name)? {
             Some(text) => named_user(name, &text, caller),
             None => own_user(caller, name),
@@ -70,7 +82,7 @@ impl Fields {
     }
 }
 
-fn parse(bytes: &[u8], names: MemberNames) -> Checked<Members> {
+fn parse<'a, const N: usize>(bytes: &'a [u8], names: MemberNames<N>) -> Checked<Members<'a, N>> {
     let text = std::str::from_utf8(bytes).map_err(|cause| {
         vec![format!(
             "the body is not valid UTF-8 at byte {}",
@@ -82,10 +94,18 @@ fn parse(bytes: &[u8], names: MemberNames) -> Checked<Members> {
             "the body is empty; it must be a JSON object".to_owned(),
         ]);
     }
-    match values::read(text, names) {
-        Ok(Json::Object(members)) => Ok(members),
-        Ok(Json::Misnamed(faults)) => Err(faults),
-        Ok(Json::Other(kind)) => Err(vec![format!("the body must be a JSON object, not {kind}")]),
+    if !text.trim_start().starts_with('{') {
+        return Err(vec![match serde_json::from_str(text) {
+            Ok(value) => format!(
+                "the body must be a JSON object, not {}",
+                members::kind(value)
+            ),
+            Err(cause) => placed(&cause),
+        }]);
+    }
+    match members::read(text, names) {
+        Ok((members, faults)) if faults.is_empty() => Ok(members),
+        Ok((_, faults)) => Err(faults.into_iter().map(String::from).collect()),
         Err(cause) => Err(vec![placed(&cause)]),
     }
 }
@@ -95,7 +115,7 @@ fn placed(cause: &serde_json::Error) -> String {
     let place = format!(" at line {} column {}", cause.line(), cause.column());
     let full = cause.to_string();
     let what = match full.strip_suffix(&place).unwrap_or(&full) {
-        // The usual cause is a text that was cut within an emoji, which nobody would guess from these words.
+        // In a name. Nobody would guess it from these words.
         "unexpected end of hex escape" | "lone leading surrogate in hex escape" => {
             "half of a surrogate pair"
         }
@@ -111,47 +131,97 @@ mod tests {
     use super::*;
     use crate::model::MessageId;
 
+    /// What is wrong with a body of which member `a` is asked for.
+    fn faults(body: &[u8]) -> Vec<String> {
+        parse(body, &["a"]).expect_err("a fault")
+    }
+
     #[test]
     fn broken_json_is_placed() {
-        let fault = parse(b"{\n \"a\": 1,,}", &[]).unwrap_err();
+        let fault = faults(b"{\n \"a\": 1,,}");
         assert_eq!(
             fault,
             ["the body is not valid JSON at line 2 column 9: key must be a string"]
         );
         for (wrong, part) in [
             (&b""[..], "empty"),
-            (b"[1]", "not an array"),
-            (b"\"x\"", "not a string"),
+            (b" \n", "empty"),
+            (b"[1, 2}", "not valid JSON at line 1 column 6"),
+            (b"\"x", "EOF while parsing"),
+            (b"nul", "not valid JSON"),
             (b"{\"a\": \"\xff\"}", "not valid UTF-8 at byte 8"),
-            (b"{\"a\": \"\\ud83d\"}", "half of a surrogate pair"),
-            (b"{\"a\": \"\\ude00\"}", "half of a surrogate pair"),
-            (b"{\"a\": \"\\ud83d\\ud83d\"}", "half of a surrogate pair"),
+            (b"{\"a\\ud83d\": \"\"}", "half of a surrogate pair"),
+            (b"{\"a\\ude00\": \"\"}", "half of a surrogate pair"),
+            (b"{\"\\ud83d\\ud83d\": 1}", "half of a surrogate pair"),
             (b"{\"a\": \"\\ud8\"}", "invalid escape"),
             (b"{\"a\": 1", "EOF while parsing"),
+            (b"{\"x\": [1, 2}", "not valid JSON"),
+            (b"{\"x\": nul}", "not valid JSON"),
+            (b"{\"x\": {\"y\": }}", "not valid JSON"),
+            (b"{x: 1}", "key must be a string"),
+            (b"{7: 1}", "key must be a string"),
             (b"{} {}", "trailing characters"),
+            (b"7 7", "trailing characters"),
         ] {
-            let faults = parse(wrong, &["a"]).unwrap_err();
+            let faults = faults(wrong);
             assert!(faults.len() == 1 && faults[0].contains(part), "{faults:?}");
         }
     }
 
     #[test]
+    fn what_is_no_object_is_told_by_its_kind() {
+        for (text, kind) in [
+            ("null", "null"),
+            ("true", "a boolean"),
+            (" -7", "a number"),
+            ("\"a\"", "a string"),
+            ("[{}]", "an array"),
+        ] {
+            let fault = format!("the body must be a JSON object, not {kind}");
+            assert_eq!(faults(text.as_bytes()), [fault]);
+        }
+    }
+
+    #[test]
     fn null_is_absent_and_a_wrong_type_is_named() {
-        let mut fields = Fields::from_json(
-            r#"{"a": null, "b": 7, "c": "x", "d": "nope"}"#,
-            &["a", "b", "c", "d"],
+        let body = JsonBody::of(
+            r#"{"a": null, "b": 7, "c": "\u0041\n", "d": "nope", "e": {"a": "c"}, "f": [7], "g": false,
+                "x": [1, {"a": []}], "h\u0068": "hh"}"#,
         );
-        assert_eq!(fields.optional_text("a"), Ok(None));
-        assert_eq!(fields.text("a"), Err(vec!["a is required".to_owned()]));
-        assert_eq!(
-            fields.text("b"),
-            Err(vec!["b must be a string, not a number".to_owned()])
-        );
-        assert_eq!(fields.text("c"), Ok("x".to_owned()));
+        let names = &["a", "b", "c", "d", "e", "f", "g", "h", "hh"];
+        let fields = body.fields(names).unwrap();
+        for absent in ["a", "h"] {
+            assert_eq!(fields.optional_text(absent), Ok(None));
+            let required = vec![format!("{absent} is required")];
+            assert_eq!(fields.text(absent), Err(required));
+        }
+        for (name, kind) in [
+            ("b", "a number"),
+            ("e", "an object"),
+            ("f", "an array"),
+            ("g", "a boolean"),
+        ] {
+            let fault = vec![format!("{name} must be a string, not {kind}")];
+            assert_eq!(fields.text(name), Err(fault));
+        }
+        assert_eq!(fields.text("c"), Ok("A\n".to_owned()));
+        assert_eq!(fields.text("hh"), Ok("hh".to_owned()));
         assert_eq!(
             fields.id::<MessageId>("d"),
             Err(vec!["d must be a UUID, not \"nope\"".to_owned()])
         );
+    }
+
+    /// As JavaScript makes one, by cutting a text within an emoji.
+    #[test]
+    fn half_of_a_surrogate_pair_is_a_fault_of_its_field() {
+        for half in ["\\ud83d", "\\ude00", "\\ud83d\\ud83d", "x\\ud800x"] {
+            let body = JsonBody::of(&format!(r#"{{"a": "{half}", "b": "x"}}"#));
+            let fields = body.fields(&["a", "b"]).unwrap();
+            let fault = "a is no text: it holds half of a surrogate pair".to_owned();
+            assert_eq!(fields.text("a"), Err(vec![fault]));
+            assert_eq!(fields.text("b"), Ok("x".to_owned()));
+        }
     }
 
     #[test]
@@ -162,6 +232,11 @@ mod tests {
             "unknown member user2_id: use user2Id",
         ];
         assert_eq!(faults.unwrap_err(), expected);
+        let faults = parse(br#"{"a": 1, "b": "x", "a": "y"}"#, &["a", "b"]);
+        assert_eq!(faults.unwrap_err(), ["a must be given only once"]);
+        // In the body itself only.
+        let within = JsonBody::of(r#"{"b": {"a": 1, "a": 2, "B": 3}}"#);
+        assert!(within.fields(&["a", "b"]).is_ok());
     }
 
     proptest! {

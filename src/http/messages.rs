@@ -10,7 +10,7 @@ use warp::{Filter, Reply};
 use super::body::{Body, BodyLimits, body};
 use super::call::{Call, call};
 use super::extract::{Checked, Query, Segment, all};
-use super::fields::Fields;
+use super::fields::JsonBody;
 use super::listing::{object_response, page_response};
 use super::methods::{get, methods, post};
 use super::{any_of, route};
@@ -169,10 +169,8 @@ pub(super) async fn one(message: Segment, call: Call) -> Result<Response, Error>
 pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let max_bytes = call.services.config.limits.message_bytes;
-    let fields = body
-        .fields(caller.holder(Holder::Anybody), &MEMBERS)
-        .await?;
-    let message = new_message(fields, &caller, max_bytes)?;
+    let body = body.json(caller.holder(Holder::Anybody)).await?;
+    let message = new_message(body, &caller, max_bytes)?;
     let sender = message.sender;
     call.services
         .send_limiter
@@ -202,10 +200,11 @@ const MEMBERS: [&str; 5] = [
 /// All faults of all fields at once: those of the ids, the types, and what [`Content::checked`] finds. Then whether the
 /// caller may send as this sender.
 fn new_message(
-    mut fields: Fields,
+    body: JsonBody,
     caller: &Caller,
     max_content_bytes: usize,
 ) -> Result<NewMessage, Error> {
+    let fields = body.fields(&MEMBERS)?;
     let conversation = fields.id::<ConversationId>("conversationId");
     let sender = fields.user_or_own("senderId", caller);
     let content = all((
@@ -238,7 +237,8 @@ pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Res
     let editor = target.as_ref().ok();
     let named = editor.and_then(|(_, editor)| caller.act_for(*editor).ok());
     let holder = caller.holder(named.map_or(Holder::Anybody, Holder::User));
-    let mut fields = body.fields(holder, &["content"]).await?;
+    let body = body.json(holder).await?;
+    let fields = body.fields(&["content"])?;
     let max_bytes = call.services.config.limits.message_bytes;
     let content =
         fields
@@ -323,11 +323,10 @@ mod tests {
 
     #[test]
     fn a_message_reports_the_faults_of_all_its_fields() {
-        let fields = Fields::from_json(
+        let body = JsonBody::of(
             r#"{"conversationId": "x", "content": " ", "messageType": "video", "clientMessageId": ""}"#,
-            &MEMBERS,
         );
-        let Err(Error::Validation(faults)) = new_message(fields, &Caller::trusted(), 100) else {
+        let Err(Error::Validation(faults)) = new_message(body, &Caller::trusted(), 100) else {
             panic!("accepted");
         };
         assert_eq!(faults.len(), MEMBERS.len(), "{faults:?}");
@@ -338,12 +337,11 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_ignored_and_null_is_absent() {
-        let fields = Fields::from_json(
+        let body = JsonBody::of(
             r#"{"conversationId": "0198d9f0-0000-7000-8000-000000000001", "extra": {},
                 "senderId": "0198d9f0-0000-7000-8000-000000000002", "content": "hi", "messageType": null}"#,
-            &MEMBERS,
         );
-        let message = new_message(fields, &Caller::trusted(), 100).unwrap();
+        let message = new_message(body, &Caller::trusted(), 100).unwrap();
         assert_eq!(message.message_type, MessageType::Text);
         assert_eq!(message.client_message_id, None);
     }

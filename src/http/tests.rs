@@ -14,7 +14,7 @@ use super::*;
 use crate::config::AuthMode;
 use crate::lifecycle::Lifecycle;
 use crate::limits::{Holder, MemoryBudget};
-use crate::metrics::Connections;
+use crate::metrics::ConnectionCounts;
 use crate::reply::json_response;
 use crate::server::{ServerLimits, serve};
 
@@ -24,10 +24,8 @@ const LIMITS: BodyLimits = BodyLimits {
 };
 
 async fn store(body: Body) -> Result<Response, Error> {
-    let content = body
-        .fields(Holder::Anybody, &["content"])
-        .await?
-        .text("content");
+    let body = body.json(Holder::Anybody).await?;
+    let content = body.fields(&["content"])?.text("content");
     let content = content.map_err(Error::Validation)?;
     Ok(json_response(
         StatusCode::CREATED,
@@ -81,7 +79,7 @@ async fn start() -> SocketAddr {
         routes,
         limits,
         Lifecycle::default(),
-        Connections::default(),
+        ConnectionCounts::default(),
     ));
     address
 }

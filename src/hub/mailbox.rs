@@ -2,12 +2,12 @@
 //! topic only the newest waits, and a socket that is behind misses the steps in between and never the last one.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use tokio::sync::Notify;
 
-use super::socket::QUEUE_BYTES;
+use super::backlog::Backlog;
 use crate::frame::Frame;
 use crate::model::UserId;
 use crate::sync::lock;
@@ -41,16 +41,8 @@ pub enum GivenUp {
 pub struct Mailbox {
     /// The first reason counts.
     given_up: OnceLock<GivenUp>,
-    /// Bytes of the events in the socket's queue.
-    pub(super) queued: AtomicUsize,
-    /// Reloads in the socket's queue of which it is to be told at once.
-    pub(super) urgent: AtomicUsize,
-    /// A catch-up waits until there is room in the socket's queue.
-    pub(super) is_waited_for: AtomicBool,
-    /// Bytes of the event that was taken from it last, until it is sent.
-    pub(super) in_hand: AtomicUsize,
-    /// Bytes that are let go of when the socket ends, where it was given up for that.
-    pub(super) leaving: AtomicUsize,
+    /// What waits in the socket's queue.
+    pub(super) backlog: Backlog,
     /// The session has ended: nothing is to be kept for it any more.
     ended: AtomicBool,
     /// Whether anything is in `latest`, so that the session need not lock to know.
@@ -113,11 +105,6 @@ impl Mailbox {
 
     pub(super) fn why_given_up(&self) -> Option<GivenUp> {
         self.given_up.get().copied()
-    }
-
-    /// Whether the socket's queue, which takes `capacity` events more of `most`, is three quarters full.
-    pub(super) fn is_nearly_full(&self, capacity: usize, most: usize) -> bool {
-        capacity <= most / 4 || self.queued.load(Ordering::Relaxed) >= QUEUE_BYTES / 4 * 3
     }
 
     pub(super) fn end(&self) {

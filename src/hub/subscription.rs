@@ -1,7 +1,6 @@
 //! A socket's end of its queue.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -126,7 +125,7 @@ impl Subscription {
 
     /// The next delivery if one waits already; never waits itself.
     pub fn try_next(&mut self) -> Option<Delivery> {
-        self.mailbox.in_hand.store(0, Ordering::Relaxed);
+        self.mailbox.backlog.sent();
         if let Some(why) = self.mailbox.why_given_up() {
             return Some(Delivery::GivenUp(why));
         }
@@ -153,9 +152,7 @@ impl Subscription {
     /// Whether a reload is not to be held back any longer.
     fn hurries(&self) -> bool {
         let (capacity, most) = (self.receiver.capacity(), self.receiver.max_capacity());
-        self.mailbox.urgent.load(Ordering::Relaxed) > 0
-            || self.mailbox.is_waited_for.load(Ordering::Relaxed)
-            || self.mailbox.is_nearly_full(capacity, most)
+        self.mailbox.backlog.hurries(capacity, most)
     }
 
     /// Waits until this socket may write what was delivered: at once, unless its user has very many.
@@ -183,17 +180,12 @@ impl Subscription {
 
     /// Nothing where its time has not come.
     fn taken(&mut self, item: Item) -> Option<Delivery> {
-        let bytes = item.bytes();
-        self.mailbox
-            .urgent
-            .fetch_sub(usize::from(item.is_urgent()), Ordering::Relaxed);
-        self.mailbox.in_hand.store(bytes, Ordering::Relaxed);
-        self.mailbox.queued.fetch_sub(bytes, Ordering::Relaxed);
+        self.mailbox.backlog.take(&item);
         match item {
             Item::Event(event) => Some(Delivery::Event(event)),
             Item::Resync(resync) => {
                 // Whoever waits for this socket still says so again.
-                self.mailbox.is_waited_for.store(false, Ordering::Relaxed);
+                self.mailbox.backlog.set_waited_for(false);
                 let until = Instant::now() + resync.spread.mul_f64(rand::random());
                 self.held = Some(Box::new(Held { resync, until }));
                 self.try_next()
@@ -205,7 +197,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.leave();
-        let leaving = self.mailbox.leaving.load(Ordering::Relaxed);
+        let leaving = self.mailbox.backlog.leaving();
         if leaving > 0 {
             self.receiver.close();
             while self.receiver.try_recv().is_ok() {}

@@ -1,10 +1,10 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use super::socket::QUEUE_BYTES;
+use super::backlog::QUEUE_BYTES;
 use super::*;
 use crate::model::MessageId;
-use crate::position::Xid;
+use crate::position::{Cursor, Horizon, Identity, Xid};
 
 fn hub(limits: HubLimits) -> Hub {
     let hub = Hub::new(limits);

@@ -31,7 +31,7 @@ impl Listener {
             // Pooled connections that were busy all the time have not noticed: if the former primary lives on, so do they.
             self.store.renew_connections();
         }
-        self.database.set_incarnation(reading.incarnation);
+        self.hub.set_incarnation(reading.incarnation);
         let may_be_lost = dispatcher.may_be_lost_in(reading.incarnation);
         let Some(before) = before else {
             return self.start_live(dispatcher, here, reading).await;
@@ -64,7 +64,7 @@ impl Listener {
     /// server no client can resume.
     fn require_same_server(&self, pooled: &Identity, reading: &Reading) -> Result<(), SessionEnd> {
         let is_torn = *pooled != reading.identity;
-        self.database.set_torn(is_torn);
+        self.hub.set_torn(is_torn);
         if !is_torn {
             return Ok(());
         }

@@ -6,14 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::position::Database;
-
 /// A view of the listener; clones see the same one.
 #[derive(Clone)]
 pub struct ListenerStatus {
     pub(super) state: watch::Receiver<State>,
     pub(super) stats: Arc<Stats>,
-    pub(super) database: Database,
     /// The heartbeat's interval.
     pub(super) heartbeat: Duration,
 }
@@ -74,11 +71,6 @@ impl ListenerStatus {
         Duration::from_micros(self.stats.lag_micros.load(Ordering::Relaxed))
     }
 
-    /// What it has found of the database.
-    pub fn database(&self) -> Database {
-        self.database.clone()
-    }
-
     /// The listener's figures, as they are counted.
     pub fn stats(&self) -> &Stats {
         &self.stats
@@ -102,7 +94,6 @@ mod tests {
             let status = ListenerStatus {
                 state,
                 stats,
-                database: Database::default(),
                 heartbeat,
             };
             status.check()

@@ -20,6 +20,7 @@ use crate::error::{Denial, Error, Resource};
 use crate::frame::{Frame, FrameType};
 use crate::hub::{Hub, Mailbox, Topic};
 use crate::model::{ConnectionId, ConversationId, ReplicaId, UnixSeconds, UserId};
+use crate::schema;
 use crate::store::{Pair, Store, Telling};
 use crate::sync::lock;
 
@@ -90,7 +91,7 @@ impl Typing {
     /// A user types on a socket, or has stopped. `NotFound` and `Forbidden` as for a message, `Unavailable` where the database does not say
     /// within [`LOOKUP_PATIENCE`] whom that is for. Of a socket that has ended meanwhile it says
     /// nothing.
-    pub(super) async fn set(
+    pub async fn set(
         &self,
         conversation: ConversationId,
         typist: UserId,
@@ -270,11 +271,11 @@ fn typing_frame(
     is_typing: bool,
     at: UnixSeconds,
 ) -> Frame {
-    let data = serde_json::json!({
-        "conversationId": conversation,
-        "userId": pair.typist,
-        "isTyping": is_typing,
-    });
+    let data = schema::frames::Typing {
+        conversation_id: conversation,
+        user_id: pair.typist,
+        is_typing,
+    };
     Frame::serialized(FrameType::Typing, &data, pair.typist, at, None)
 }
 

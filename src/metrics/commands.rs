@@ -8,10 +8,10 @@ use std::time::Duration;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
+use super::encode_counter;
 use super::requests::BUCKETS;
 use crate::error::Error;
 use crate::frame::CommandType;
@@ -51,7 +51,7 @@ impl CommandEnd {
 /// Commands of all sockets; clones share the figures. On the path of every command, so it is an addition without a lock, and for a
 /// send a short one.
 #[derive(Clone, Debug, Default)]
-pub struct Commands(Arc<Counts>);
+pub struct CommandCounts(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -71,7 +71,7 @@ impl Default for Durations {
     }
 }
 
-impl Commands {
+impl CommandCounts {
     /// A command is answered, `took` after its frame was read. Only sends are timed: other commands either answer at once or take as long as
     /// they do over HTTP.
     pub fn answered(&self, command: CommandType, end: CommandEnd, took: Duration) {
@@ -88,7 +88,7 @@ impl Commands {
     }
 }
 
-impl Collector for Commands {
+impl Collector for CommandCounts {
     /// All series are there from the start: a rate does not see the first failure of one that begins with it.
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Commands of sockets that were answered, by their type and how they ended";
@@ -99,8 +99,7 @@ impl Collector for Commands {
         for (name, ends) in names.into_iter().chain([OTHER]).zip(of_all) {
             for (end, count) in CommandEnd::ALL.iter().zip(ends) {
                 let labels = [("type", name), ("outcome", end.name())];
-                ConstCounter::new(count.load(Ordering::Relaxed))
-                    .encode(family.encode_family(&labels)?)?;
+                encode_counter(&mut family, &labels, count)?;
             }
         }
         let help = "From a frame send_message, when it is read, to its answer";
@@ -146,7 +145,7 @@ mod tests {
 
     #[test]
     fn each_command_is_counted_once_and_only_sends_are_timed() {
-        let (commands, mut registry) = (Commands::default(), Registry::default());
+        let (commands, mut registry) = (CommandCounts::default(), Registry::default());
         registry.register_collector(Box::new(commands.clone()));
         let second = Duration::from_secs(1);
         commands.answered(CommandType::SendMessage, CommandEnd::Ok, second);

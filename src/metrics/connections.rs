@@ -10,6 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use super::encode_counter;
 use crate::names::names;
 
 names! {
@@ -32,7 +33,7 @@ names! {
 
 /// Clones share the figures.
 #[derive(Clone, Debug, Default)]
-pub struct Connections(Arc<Counts>);
+pub struct ConnectionCounts(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -50,7 +51,7 @@ impl Drop for OpenConnection {
     }
 }
 
-impl Connections {
+impl ConnectionCounts {
     /// One was accepted that speaks HTTP until it ends or becomes a socket.
     pub fn opened(&self) -> OpenConnection {
         self.0.http.fetch_add(1, Ordering::Relaxed);
@@ -74,7 +75,7 @@ impl Connections {
     }
 }
 
-impl Collector for Connections {
+impl Collector for ConnectionCounts {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Open connections that speak HTTP; one that becomes a socket is none any more";
         let http = self.0.http.load(Ordering::Relaxed);
@@ -90,8 +91,7 @@ impl Collector for Connections {
         let mut family =
             encoder.encode_descriptor("socket_closes", help, None, MetricType::Counter)?;
         for (reason, count) in Closed::ALL.into_iter().zip(&self.0.closes) {
-            ConstCounter::new(count.load(Ordering::Relaxed))
-                .encode(family.encode_family(&[("reason", reason.name())])?)?;
+            encode_counter(&mut family, &[("reason", reason.name())], count)?;
         }
         Ok(())
     }

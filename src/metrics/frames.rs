@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
 
+use super::encode_counter;
 use crate::frame::{CommandType, FrameType};
 
 /// A type that has no name here: a client's mistake, or an event of a schema that is newer than this version.
@@ -17,7 +17,7 @@ const OTHER: &str = "other";
 /// Frames of all sockets; clones share the figures. Counting is on the path of every frame, so it is one addition
 /// without a lock.
 #[derive(Clone, Debug, Default)]
-pub struct Frames(Arc<Counts>);
+pub struct FrameCounts(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -25,7 +25,7 @@ struct Counts {
     received: [AtomicU64; CommandType::ALL.len() + 1],
 }
 
-impl Frames {
+impl FrameCounts {
     /// A frame on its way to one socket. `None`: its type is not known.
     pub fn sent(&self, kind: Option<FrameType>) {
         count(&self.0.sent, kind.map(|kind| kind as usize));
@@ -48,26 +48,17 @@ fn count(counts: &[AtomicU64], place: Option<usize>) {
     }
 }
 
-impl Collector for Frames {
+impl Collector for FrameCounts {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Frames of sockets by their type; from the server one for each socket";
         let mut family = encoder.encode_descriptor("frames", help, None, MetricType::Counter)?;
         for (direction, counts, names) in [
-            (
-                "sent",
-                &self.0.sent[..],
-                &FrameType::ALL.map(FrameType::name)[..],
-            ),
-            (
-                "received",
-                &self.0.received[..],
-                &CommandType::ALL.map(CommandType::name)[..],
-            ),
+            ("sent", &self.0.sent[..], &FrameType::NAMES[..]),
+            ("received", &self.0.received[..], &CommandType::NAMES[..]),
         ] {
             for (name, count) in names.iter().chain([&OTHER]).zip(counts) {
                 let labels = [("direction", direction), ("type", name)];
-                ConstCounter::new(count.load(Ordering::Relaxed))
-                    .encode(family.encode_family(&labels)?)?;
+                encode_counter(&mut family, &labels, count)?;
             }
         }
         Ok(())
@@ -83,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_frame_of_a_type_that_is_not_known_is_counted_as_other() {
-        let (frames, mut registry) = (Frames::default(), Registry::default());
+        let (frames, mut registry) = (FrameCounts::default(), Registry::default());
         registry.register_collector(Box::new(frames.clone()));
         for name in ["ack", "server_closing", "sack", "ACK", ""] {
             frames.sent(FrameType::named(name));

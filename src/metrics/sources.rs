@@ -12,13 +12,14 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
+use super::encode_counter;
 use crate::auth::Auth;
 use crate::health::Health;
 use crate::hub::Hub;
 use crate::listener::ListenerStatus;
 use crate::live::Live;
 use crate::store::Store;
-use crate::writer::Writer;
+use crate::writer::{Acceptance, FailureReason, Protocol, Writer};
 
 /// The pieces whose figures are shown.
 #[derive(Clone)]
@@ -210,20 +211,18 @@ impl Sources {
             Some(&Unit::Seconds),
             &stats.waits,
         )?;
-        let accepted = figures.0.encode_descriptor(
+        figures.by_protocol(
             "messages_accepted",
             "Messages that were committed and acknowledged; a repeated one was stored before",
-            None,
-            MetricType::Counter,
+            ("result", Acceptance::NAMES),
+            stats.accepted.counts(),
         )?;
-        stats.accepted.encode(accepted)?;
-        let failed = figures.0.encode_descriptor(
+        figures.by_protocol(
             "messages_failed",
             "Messages that were not acknowledged: no answer of the database in time, its refusal, or the sender's fault",
-            None,
-            MetricType::Counter,
-        )?;
-        stats.failed.encode(failed)
+            ("reason", FailureReason::NAMES),
+            stats.failed.counts(),
+        )
     }
 
     fn listener(&self, figures: &mut Figures<'_>) -> fmt::Result {
@@ -345,6 +344,26 @@ impl Figures<'_> {
             .0
             .encode_descriptor(name, help, None, MetricType::Counter)?;
         ConstCounter::new(value).encode(encoder)
+    }
+
+    /// One for each protocol and name, also where nothing was counted yet.
+    fn by_protocol<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        (label, names): (&str, [&str; N]),
+        counts: &[[AtomicU64; N]; Protocol::ALL.len()],
+    ) -> fmt::Result {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (protocol, counts) in Protocol::NAMES.into_iter().zip(counts) {
+            for (name, count) in names.into_iter().zip(counts) {
+                let labels = [("protocol", protocol), (label, name)];
+                encode_counter(&mut family, &labels, count)?;
+            }
+        }
+        Ok(())
     }
 
     fn histogram(

@@ -1,5 +1,9 @@
-//! Every frame of the socket: its name, who sends it, and its `data`.
+//! Every frame of the socket: its name, who sends it, and its `data`. The data of those that are made here and not by PostgreSQL are
+//! serialised as they are described.
 
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -8,6 +12,7 @@ use uuid::Uuid;
 use super::objects::{Conversation, Message, MessageType, UserSummary};
 use crate::error::ErrorCode;
 use crate::frame::{CommandType, FrameType};
+use crate::model::{ConnectionId, ConversationId, ReplicaId, Seq, UserId};
 
 /// The schemas that a type refers to, by name.
 pub type Named = Vec<(String, RefOr<Schema>)>;
@@ -215,38 +220,40 @@ fn example_of<T: PartialSchema>() -> Value {
     }
 }
 
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-struct Connected {
-    connection_id: Uuid,
-    replica_id: Uuid,
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Connected<'a> {
+    #[schema(value_type = Uuid)]
+    pub connection_id: ConnectionId,
+    #[schema(value_type = Uuid)]
+    pub replica_id: ReplicaId,
     /// Between two pings of the server.
     #[schema(minimum = 1)]
-    heartbeat_seconds: u64,
+    pub heartbeat_seconds: u64,
     /// Where this socket starts; keep the last one seen.
-    cursor: String,
+    pub cursor: &'a str,
     /// Whether what was missed since the given cursor follows.
-    resumed: bool,
-    limits: Limits,
+    pub resumed: bool,
+    pub limits: Limits,
     /// Whether messages can be searched (`SEARCH_LANGUAGE`).
-    search: bool,
+    pub search: bool,
     /// Whether whoever opened this socket may list and search users (`USER_DIRECTORY`); with a service token, always.
-    directory: bool,
+    pub directory: bool,
 }
 
 /// Settings of the service that a client can tell its user of before it is refused.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-struct Limits {
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
     /// Of a message's content, in UTF-8 (`MAX_MESSAGE_BYTES`).
-    #[schema(minimum = 1)]
-    max_message_bytes: u64,
+    #[schema(value_type = u64, minimum = 1)]
+    pub max_message_bytes: usize,
     /// Of one socket (`MAX_WATCHED_USERS`).
-    #[schema(minimum = 1)]
-    max_watched_users: u64,
+    #[schema(value_type = u64, minimum = 1)]
+    pub max_watched_users: usize,
     /// By when typing ends unless it is renewed (`TYPING_SECONDS`).
     #[schema(minimum = 1)]
-    typing_seconds: u64,
+    pub typing_seconds: u64,
 }
 
 #[derive(ToSchema)]
@@ -258,12 +265,14 @@ struct MessagesRead {
     up_to_seq: i64,
 }
 
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-struct Typing {
-    conversation_id: Uuid,
-    user_id: Uuid,
-    is_typing: bool,
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Typing {
+    #[schema(value_type = Uuid)]
+    pub conversation_id: ConversationId,
+    #[schema(value_type = Uuid)]
+    pub user_id: UserId,
+    pub is_typing: bool,
 }
 
 #[derive(ToSchema)]
@@ -273,52 +282,60 @@ struct Presence {
     is_online: bool,
     /// When the user's last socket closed; null if none has yet.
     #[schema(required)]
-    last_seen_at: Option<chrono::DateTime<chrono::Utc>>,
+    last_seen_at: Option<DateTime<Utc>>,
 }
 
 /// Flat, whatever the command was: `message` for sending and editing; `conversationId`, `markedCount` and `readSeq` for marking as read.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-struct Ack {
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ack<'a> {
     /// The command's; null if it had none.
     #[schema(required)]
-    request_id: Option<String>,
-    message: Option<Message>,
-    conversation_id: Option<Uuid>,
+    pub request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Message>)]
+    pub message: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
+    pub conversation_id: Option<ConversationId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0)]
-    marked_count: Option<i64>,
-    #[schema(minimum = 0)]
-    read_seq: Option<i64>,
+    pub marked_count: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    pub read_seq: Option<Seq>,
 }
 
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-struct Failure {
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure<'a> {
     #[schema(required)]
-    request_id: Option<String>,
-    code: ErrorCode,
-    message: String,
+    pub request_id: Option<&'a str>,
+    pub code: ErrorCode,
+    pub message: &'a str,
     /// Milliseconds to wait before trying again, where HTTP has the header `Retry-After`.
-    #[schema(minimum = 1, nullable = false)]
-    retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>, minimum = 1, nullable = false)]
+    pub retry_after_ms: Option<u128>,
 }
 
-#[derive(ToSchema)]
-struct ResyncRequired {
-    reason: String,
+#[derive(Serialize, ToSchema)]
+pub struct ResyncRequired<'a> {
+    pub reason: &'a str,
 }
 
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-struct TokenExpiring {
-    expires_at: chrono::DateTime<chrono::Utc>,
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenExpiring {
+    #[schema(value_type = DateTime<Utc>)]
+    pub expires_at: String,
 }
 
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-struct ServerClosing {
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerClosing {
     #[schema(minimum = 0)]
-    reconnect_after_ms: u64,
+    pub reconnect_after_ms: u64,
 }
 
 #[derive(ToSchema)]

@@ -37,7 +37,7 @@ struct Server {
     address: SocketAddr,
     lifecycle: Lifecycle,
     accepting: JoinHandle<()>,
-    figures: Connections,
+    figures: ConnectionCounts,
     /// Lets `GET /slow` answer.
     release: Arc<Notify>,
     /// Told when `GET /slow` has begun.
@@ -53,7 +53,7 @@ async fn server(limits: ServerLimits) -> Server {
         all: routes(release.clone(), begun.clone()),
         without_room: without_room(),
     };
-    let figures = Connections::default();
+    let figures = ConnectionCounts::default();
     let accepting = tokio::spawn(serve(
         listener,
         routes,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::ServerLimits;
 use super::final_response::FinalResponse;
 use super::phase::Phase;
-use crate::metrics::Connections;
+use crate::metrics::ConnectionCounts;
 
 type OnHeadTimeout = Box<dyn Fn() -> FinalResponse + Send + Sync>;
 
@@ -66,7 +66,7 @@ impl TimeoutStream {
         limits: ServerLimits,
         permit: OwnedSemaphorePermit,
         patience: Duration,
-        figures: Connections,
+        figures: ConnectionCounts,
     ) -> Self {
         let head = Some((phase.now(), Instant::now() + patience));
         Self {

@@ -19,7 +19,7 @@ use super::phase::Phase;
 use super::request::answer;
 use super::timeout_stream::TimeoutStream;
 use crate::lifecycle::Lifecycle;
-use crate::metrics::Connections;
+use crate::metrics::ConnectionCounts;
 
 /// From the accept of the connection to the last byte of its request's head; then a 503, whatever the request would have been.
 const HEAD_PATIENCE: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub(super) async fn serve(
     routes: BoxedFilter<(Response,)>,
     limits: ServerLimits,
     lifecycle: Lifecycle,
-    figures: Connections,
+    figures: ConnectionCounts,
 ) {
     let phase = Phase::default();
     let stream = TimeoutStream::without_room(

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::in_flight::{self, CommandId, InFlight};
 use super::limited_stream::MessageReservation;
-use super::protocol::{Done, Draft, Statement};
+use super::protocol::{Done, Draft, RowCommand};
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::hub::{Mailbox, Subscription};
@@ -16,6 +16,9 @@ use crate::model::{ConnectionId, Content, UserId, content_faults};
 use crate::services::Services;
 use crate::store::Gone;
 use crate::writer::{Protocol, SENT_LOG};
+
+/// Users for whom a list to watch counts as one command: the state of each is asked for and sent.
+const WATCHED_OF_A_COMMAND: usize = 50;
 
 /// What a command answers.
 pub type CommandOutcome = Result<Done, Error>;
@@ -159,23 +162,24 @@ pub fn watch_presence(
             "userIds must name at most {limit} users"
         )]));
     }
-    services
-        .live
-        .watch(user, socket.connection_id(), socket.mailbox(), users)
-        .map(|()| Done::Nothing)
+    let weight = users.len().div_ceil(WATCHED_OF_A_COMMAND);
+    services.live_limiter.check_weight(user, weight)?;
+    let presence = services.live.presence();
+    presence.watch(socket.connection_id(), socket.mailbox(), users);
+    Ok(Done::Nothing)
 }
 
-/// Runs the statement on a task of its own, tracked for the drain: a statement that runs is not given up when its socket goes. But a
+/// Runs the command on a task of its own, tracked for the drain: a statement that runs is not given up when its socket goes. But a
 /// command that waits for a held row does not outlive its socket: the client may have repeated it on another one, and changed the same row
 /// once more.
-pub fn run_statement(
+pub fn run_row_command(
     services: &Arc<Services>,
     actor: Actor,
     socket: &Subscription,
-    statement: Statement,
+    command: RowCommand,
     reply: ReplyTo,
 ) {
-    if let Err(fault) = admit(services, actor.user, &statement) {
+    if let Err(fault) = admit(services, actor.user, &command) {
         return reply.send(Err(fault));
     }
     let tasks = &services.lifecycle.connections;
@@ -186,7 +190,7 @@ pub fn run_statement(
             &services,
             actor,
             &mailbox,
-            statement,
+            command,
             Gone::when(pin!(reply.gone())),
         )
         .await;
@@ -194,14 +198,13 @@ pub fn run_statement(
     });
 }
 
-/// Whether the statement is one that may run, and is counted.
-fn admit(services: &Services, user: UserId, statement: &Statement) -> Result<(), Error> {
+/// Whether the command is one that may run, and is counted.
+fn admit(services: &Services, user: UserId, command: &RowCommand) -> Result<(), Error> {
     let limiter = &services.send_limiter;
-    match statement {
-        // Typing has a limit of its own.
-        Statement::Typing { .. } => Ok(()),
-        Statement::MarkRead { .. } | Statement::DeleteMessage { .. } => limiter.check(user),
-        Statement::EditMessage { content, .. } => {
+    match command {
+        RowCommand::Typing { .. } => services.live_limiter.check(user),
+        RowCommand::MarkRead { .. } | RowCommand::DeleteMessage { .. } => limiter.check(user),
+        RowCommand::EditMessage { content, .. } => {
             // Before it is counted by its length: one that is too long is not made.
             let faults = content_faults(content, services.config.limits.message_bytes);
             match faults.is_empty() {
@@ -216,15 +219,15 @@ async fn run(
     services: &Services,
     actor: Actor,
     mailbox: &Mailbox,
-    statement: Statement,
+    command: RowCommand,
     gone: Gone<'_>,
 ) -> CommandOutcome {
     let Actor {
         user, connection, ..
     } = actor;
     let store = &services.store;
-    match statement {
-        Statement::MarkRead {
+    match command {
+        RowCommand::MarkRead {
             conversation,
             up_to,
         } => {
@@ -240,20 +243,21 @@ async fn run(
                 read_seq: marked.read_seq,
             })
         }
-        Statement::EditMessage { message, content } => {
+        RowCommand::EditMessage { message, content } => {
             let edited = store.edit_message(message, user, &content, gone).await?;
             Ok(Done::Message(edited))
         }
-        Statement::DeleteMessage { message } => {
+        RowCommand::DeleteMessage { message } => {
             store.delete_message(message, user).await?;
             Ok(Done::Nothing)
         }
-        Statement::Typing {
+        RowCommand::Typing {
             conversation,
             is_typing,
         } => {
-            let live = &services.live;
-            live.set_typing(conversation, user, connection, mailbox, is_typing)
+            let typing = services.live.typing();
+            typing
+                .set(conversation, user, connection, mailbox, is_typing)
                 .await?;
             Ok(Done::Nothing)
         }

@@ -16,8 +16,9 @@ pub struct Heartbeat {
     unanswered: u32,
 }
 
+/// What is to be done at a beat.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Beat {
+pub enum Verdict {
     /// Not yet.
     Wait,
     Ping,
@@ -47,19 +48,19 @@ impl Heartbeat {
     }
 
     /// `listening`: whether the client's frames are read at present. A pong that nobody reads is not a missed one.
-    pub fn beat(&mut self, listening: bool, now: Instant) -> Beat {
+    pub fn beat(&mut self, listening: bool, now: Instant) -> Verdict {
         if now < self.next {
-            return Beat::Wait;
+            return Verdict::Wait;
         }
         if self.unanswered >= MISSES {
-            return Beat::Dead;
+            return Verdict::Dead;
         }
         if listening {
             self.unanswered += 1;
         }
         // From now, not from when it was due: after a long write the pings must not come in a burst.
         self.next = now + self.interval;
-        Beat::Ping
+        Verdict::Ping
     }
 }
 
@@ -70,7 +71,7 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(25);
 
     /// The beats at whole intervals, with the client's frames before those in `frames_before`.
-    fn beats(count: u32, frames_before: &[u32], listening: bool) -> Vec<Beat> {
+    fn beats(count: u32, frames_before: &[u32], listening: bool) -> Vec<Verdict> {
         let start = Instant::now();
         let mut heartbeat = Heartbeat::new(INTERVAL, 1.0, start);
         (1..=count)
@@ -85,28 +86,41 @@ mod tests {
 
     #[test]
     fn two_missed_pongs_are_the_end() {
-        assert_eq!(beats(3, &[], true), [Beat::Ping, Beat::Ping, Beat::Dead]);
+        assert_eq!(
+            beats(3, &[], true),
+            [Verdict::Ping, Verdict::Ping, Verdict::Dead]
+        );
     }
 
     #[test]
     fn any_frame_of_the_client_starts_the_count_again() {
         assert_eq!(
             beats(5, &[3], true),
-            [Beat::Ping, Beat::Ping, Beat::Ping, Beat::Ping, Beat::Dead]
+            [
+                Verdict::Ping,
+                Verdict::Ping,
+                Verdict::Ping,
+                Verdict::Ping,
+                Verdict::Dead
+            ]
         );
     }
 
     #[test]
     fn nothing_is_missed_while_nobody_reads() {
-        assert!(beats(20, &[], false).iter().all(|beat| *beat == Beat::Ping));
+        assert!(
+            beats(20, &[], false)
+                .iter()
+                .all(|beat| *beat == Verdict::Ping)
+        );
     }
 
     #[test]
     fn nothing_is_due_before_its_time() {
         let start = Instant::now();
         let mut heartbeat = Heartbeat::new(INTERVAL, 0.5, start);
-        assert_eq!(heartbeat.beat(true, start), Beat::Wait);
+        assert_eq!(heartbeat.beat(true, start), Verdict::Wait);
         assert_eq!(heartbeat.due(), start + INTERVAL / 2);
-        assert_eq!(heartbeat.beat(true, heartbeat.due()), Beat::Ping);
+        assert_eq!(heartbeat.beat(true, heartbeat.due()), Verdict::Ping);
     }
 }

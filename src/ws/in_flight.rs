@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::limited_stream::MessageReservation;
-use super::protocol::{Command, Request, RequestId, Statement};
+use super::protocol::{Command, Request, RequestId, RowCommand};
 use crate::frame::CommandType;
 use crate::limits::SMALL;
 use crate::model::{ConversationId, MessageId};
@@ -43,10 +43,10 @@ impl Order {
     fn of(command: &Command) -> Self {
         match command {
             Command::SendMessage(draft) => Self::Send(draft.conversation),
-            Command::Statement(statement) => match statement {
-                Statement::MarkRead { conversation, .. } => Self::MarkRead(*conversation),
-                Statement::Typing { conversation, .. } => Self::Typing(*conversation),
-                Statement::EditMessage { message, .. } | Statement::DeleteMessage { message } => {
+            Command::Row(command) => match command {
+                RowCommand::MarkRead { conversation, .. } => Self::MarkRead(*conversation),
+                RowCommand::Typing { conversation, .. } => Self::Typing(*conversation),
+                RowCommand::EditMessage { message, .. } | RowCommand::DeleteMessage { message } => {
                     Self::Change(*message)
                 }
             },
@@ -304,7 +304,7 @@ fn kept(command: &Command, reservation: &MessageReservation) -> usize {
             let others = others.into_iter().flatten().map(String::len);
             draft.content.len() + others.sum::<usize>()
         }
-        Command::Statement(Statement::EditMessage { content, .. }) => content.len(),
+        Command::Row(RowCommand::EditMessage { content, .. }) => content.len(),
         _ => 0,
     }
 }

@@ -6,7 +6,7 @@
 mod frames;
 mod requests;
 
-pub use frames::{Connected, Done, Frames, Limits};
+pub use frames::{Done, Frames};
 pub use requests::{Refused, Request, parse};
 
 use crate::config::Secret;
@@ -22,7 +22,7 @@ pub type RequestId = Option<String>;
 #[derive(Debug, PartialEq)]
 pub enum Command {
     SendMessage(Draft),
-    Statement(Statement),
+    Row(RowCommand),
     WatchPresence { users: Vec<UserId> },
     Authenticate { token: Secret },
     Ping,
@@ -37,9 +37,9 @@ pub struct Draft {
     pub client_message_id: Option<String>,
 }
 
-/// A command that is a statement of its own.
+/// A command about one message or one conversation that is a statement of its own.
 #[derive(Debug, PartialEq)]
-pub enum Statement {
+pub enum RowCommand {
     EditMessage {
         message: MessageId,
         content: String,
@@ -62,10 +62,10 @@ impl Command {
     pub fn kind(&self) -> CommandType {
         match self {
             Self::SendMessage(_) => CommandType::SendMessage,
-            Self::Statement(Statement::EditMessage { .. }) => CommandType::EditMessage,
-            Self::Statement(Statement::DeleteMessage { .. }) => CommandType::DeleteMessage,
-            Self::Statement(Statement::MarkRead { .. }) => CommandType::MarkRead,
-            Self::Statement(Statement::Typing { .. }) => CommandType::Typing,
+            Self::Row(RowCommand::EditMessage { .. }) => CommandType::EditMessage,
+            Self::Row(RowCommand::DeleteMessage { .. }) => CommandType::DeleteMessage,
+            Self::Row(RowCommand::MarkRead { .. }) => CommandType::MarkRead,
+            Self::Row(RowCommand::Typing { .. }) => CommandType::Typing,
             Self::WatchPresence { .. } => CommandType::WatchPresence,
             Self::Authenticate { .. } => CommandType::Authenticate,
             Self::Ping => CommandType::Ping,

@@ -22,7 +22,7 @@ use answering::next_frame;
 use super::close::{self, CloseReason};
 use super::commands::{Commands, Reply};
 use super::expiry::{Expiry, Step};
-use super::heartbeat::{Beat, Heartbeat};
+use super::heartbeat::{Heartbeat, Verdict};
 use super::limited_stream::{LimitedStream, MessageReservation};
 use super::protocol::Frames;
 use crate::auth::Caller;
@@ -264,15 +264,15 @@ where
             self.held_back = self.hold_back();
         }
         match self.heartbeat.beat(self.listening(), now) {
-            Beat::Wait => {}
-            Beat::Ping => {
+            Verdict::Wait => {}
+            Verdict::Ping => {
                 self.feed_message(Message::Ping(Default::default())).await?;
                 if self.nothing_in_flight() {
                     self.commands = None;
                 }
                 self.forget_replay();
             }
-            Beat::Dead => return Err(CloseReason::NoPong),
+            Verdict::Dead => return Err(CloseReason::NoPong),
         }
         match self.expiry.step(now) {
             Step::Wait => {}

@@ -3,6 +3,7 @@
 
 mod refusals;
 
+use pgchat::for_tests::{AuthMode, asyncapi};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -214,7 +215,7 @@ fn entries(record: &str) -> Vec<String> {
 /// What its schema allows, and pgchat never sends, would mislead whoever writes a client by it.
 #[test]
 fn the_examples_of_events_are_such_as_are_sent() {
-    let document = pgchat::http::docs::asyncapi::document(pgchat::config::AuthMode::Trusted);
+    let document = asyncapi::document(AuthMode::Trusted);
     let data = |name: &str| {
         let example = format!("{COMMANDS}/server.{name}/examples/0/payload/data");
         document.pointer(&example).expect("an example").clone()

@@ -9,6 +9,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use futures_util::stream::{self, StreamExt};
+use pgchat::for_tests::{AuthMode, asyncapi, openapi};
 use uuid::Uuid;
 
 use crate::support::*;
@@ -149,7 +150,7 @@ async fn play(stage: &Stage, feature: Feature, way: Way, people: [Uuid; 2]) -> B
 /// A route, command or frame that the service's own documents name is a cell of the table.
 #[tokio::test]
 async fn no_way_to_write_is_left_out_of_the_table() {
-    let openapi = pgchat::http::docs::openapi::document(pgchat::config::AuthMode::Trusted);
+    let openapi = openapi::document(AuthMode::Trusted);
     let mut routes = BTreeSet::new();
     for (path, item) in openapi["paths"].as_object().expect("paths") {
         for method in ["post", "put", "patch", "delete"] {
@@ -160,7 +161,7 @@ async fn no_way_to_write_is_left_out_of_the_table() {
     }
     assert_eq!(column(Way::Http), routes);
 
-    let asyncapi = pgchat::http::docs::asyncapi::document(pgchat::config::AuthMode::Trusted);
+    let asyncapi = asyncapi::document(AuthMode::Trusted);
     let messages = asyncapi["components"]["messages"].as_object();
     let named = |prefix: &str, about_the_connection: &[&str]| -> BTreeSet<String> {
         messages

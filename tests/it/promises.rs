@@ -4,10 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use pgchat::config::AuthMode;
-use pgchat::error::ErrorCode;
-use pgchat::http::docs::{asyncapi, openapi};
-use pgchat::schema::close_codes::CLOSE_CODES;
+use pgchat::for_tests::{AuthMode, CLOSE_CODES, ErrorCode, asyncapi, openapi};
 use serde_json::json;
 
 #[test]

@@ -33,28 +33,28 @@ fn request(command: Command) -> Request {
 }
 
 fn mark_read(n: u8) -> Command {
-    Command::Statement(Statement::MarkRead {
+    Command::Row(RowCommand::MarkRead {
         conversation: conversation(n),
         up_to: None,
     })
 }
 
 fn typing(n: u8) -> Command {
-    Command::Statement(Statement::Typing {
+    Command::Row(RowCommand::Typing {
         conversation: conversation(n),
         is_typing: true,
     })
 }
 
 fn edit(n: u8, bytes: usize) -> Command {
-    Command::Statement(Statement::EditMessage {
+    Command::Row(RowCommand::EditMessage {
         message: MessageId(Uuid::from_u128(n.into())),
         content: "x".repeat(bytes),
     })
 }
 
 fn delete(n: u8) -> Command {
-    Command::Statement(Statement::DeleteMessage {
+    Command::Row(RowCommand::DeleteMessage {
         message: MessageId(Uuid::from_u128(n.into())),
     })
 }

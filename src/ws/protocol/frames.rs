@@ -4,13 +4,15 @@ use std::fmt::Display;
 
 use log::Level;
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::{Refused, RequestId};
 use crate::error::{Error, ErrorCode};
 use crate::frame::{Frame, FrameType};
 use crate::logging::Repeats;
-use crate::model::{ConnectionId, ConversationId, RawJson, ReplicaId, Seq, UnixSeconds, UserId};
+use crate::model::{ConnectionId, ConversationId, RawJson, Seq, UnixSeconds, UserId};
+use crate::schema::frames::{
+    Ack, Connected, Failure, ResyncRequired, ServerClosing, TokenExpiring,
+};
 
 /// What a command answers when it went well.
 #[derive(Debug)]
@@ -23,60 +25,6 @@ pub enum Done {
         read_seq: Seq,
     },
     Nothing,
-}
-
-/// The data of an `ack`; flat, whatever the command was.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Ack<'a> {
-    request_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conversation_id: Option<ConversationId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    marked_count: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    read_seq: Option<Seq>,
-}
-
-/// The data of an `error`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Failure<'a> {
-    request_id: Option<&'a str>,
-    code: ErrorCode,
-    message: &'a str,
-    /// In milliseconds, at least 1, where it may be tried again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after_ms: Option<u128>,
-}
-
-/// The data of `connected`, the first frame of a socket.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Connected<'a> {
-    pub connection_id: ConnectionId,
-    pub replica_id: ReplicaId,
-    pub heartbeat_seconds: u64,
-    pub cursor: &'a str,
-    pub resumed: bool,
-    pub limits: Limits,
-    /// Whether messages can be searched.
-    pub search: bool,
-    /// Whether the socket's caller may list users.
-    pub directory: bool,
-}
-
-/// What a client has to know of the service's settings, to say so before it is refused.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Limits {
-    /// Of UTF-8.
-    pub max_message_bytes: usize,
-    pub max_watched_users: usize,
-    /// Typing ends by then unless it is renewed.
-    pub typing_seconds: u64,
 }
 
 /// The frames about one connection; `userId` is the connected user in all of them.
@@ -147,7 +95,7 @@ impl Frames {
     pub fn resync_required(self, reason: &str, cursor: &str) -> Frame {
         self.frame(
             FrameType::ResyncRequired,
-            &serde_json::json!({ "reason": reason }),
+            &ResyncRequired { reason },
             Some(cursor),
         )
     }
@@ -155,16 +103,17 @@ impl Frames {
     pub fn server_closing(self, reconnect_after_ms: u64) -> Frame {
         self.frame(
             FrameType::ServerClosing,
-            &serde_json::json!({ "reconnectAfterMs": reconnect_after_ms }),
+            &ServerClosing { reconnect_after_ms },
             None,
         )
     }
 
     /// The socket closes when this time has come, unless the client sends a new token.
     pub fn token_expiring(self, expires: UnixSeconds) -> Frame {
+        let expires_at = expires.to_rfc3339();
         self.frame(
             FrameType::TokenExpiring,
-            &serde_json::json!({ "expiresAt": expires.to_rfc3339() }),
+            &TokenExpiring { expires_at },
             None,
         )
     }

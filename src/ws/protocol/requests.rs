@@ -1,17 +1,14 @@
 //! What clients send: a text frame is a [`Request`], or it is [`Refused`].
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::str::FromStr;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Command, Draft, RequestId, Statement};
+use super::{Command, Draft, RequestId, RowCommand};
 use crate::config::Secret;
 use crate::frame::CommandType;
-use crate::members::{self, NameFault};
+use crate::members::{self, MemberNames, Members, NameFault, NoText};
 use crate::model::{Seq, UserId};
 use crate::query_string::{Checked, all};
 
@@ -49,7 +46,7 @@ pub fn parse(text: &str) -> Result<Request, Refused> {
     if !text.trim_start().starts_with('{') {
         return Err(Refused::unnamed(FORM));
     }
-    let envelope = read_members(text, &["type", "requestId", "data"]);
+    let envelope = members::read(text, &["type", "requestId", "data"]);
     let ([kind, id, data], faults) =
         envelope.map_err(|fault| Refused::unnamed(format!("{FORM}: {fault}")))?;
     // Of two ids neither is known to be meant.
@@ -70,41 +67,8 @@ pub fn parse(text: &str) -> Result<Request, Refused> {
     }
 }
 
-/// The members of an object that are asked for, not read yet, where `null` counts as absent.
-type Raw<'a, const N: usize> = [Option<&'a RawValue>; N];
-
-/// The members `names` of a JSON object, and what is wrong with names. The error says what is wrong with the object.
-fn read_members<'a, const N: usize>(
-    text: &'a str,
-    names: &'static [&'static str; N],
-) -> Result<(Raw<'a, N>, Vec<NameFault>), String> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let read = json.deserialize_map(Members(names));
-    let read = read.and_then(|read| json.end().map(|()| read));
-    let (members, faults) = read.map_err(|fault| fault.to_string())?;
-    Ok((members.map(Option::flatten), faults))
-}
-
 fn texts(faults: Vec<NameFault>) -> Vec<String> {
     faults.into_iter().map(String::from).collect()
-}
-
-/// Finds the members of an object, and what is wrong with the names of others.
-struct Members<const N: usize>(&'static [&'static str; N]);
-
-impl<'de, const N: usize> Visitor<'de> for Members<N> {
-    /// A `null` is a member that is there.
-    type Value = ([Option<Option<&'de RawValue>>; N], Vec<NameFault>);
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Self::Value, A::Error> {
-        let mut places = [None; N];
-        let faults = members::read(object, self.0, PhantomData, &mut places)?;
-        Ok((places, faults))
-    }
 }
 
 fn request_id(raw: Option<&RawValue>) -> Result<RequestId, Refused> {
@@ -120,15 +84,15 @@ fn request_id(raw: Option<&RawValue>) -> Result<RequestId, Refused> {
 /// The members `names` of a command's `data`. Those of other commands are unknown to this one.
 fn members_of<'a, const N: usize>(
     data: Option<&'a RawValue>,
-    names: &'static [&'static str; N],
-) -> Checked<Raw<'a, N>> {
+    names: MemberNames<N>,
+) -> Checked<Members<'a, N>> {
     let Some(raw) = data else {
         return Ok([None; N]);
     };
     if !raw.get().starts_with('{') {
         return Err(vec!["data must be an object".to_owned()]);
     }
-    match read_members(raw.get(), names) {
+    match members::read(raw.get(), names) {
         Ok((members, faults)) if faults.is_empty() => Ok(members),
         Ok((_, faults)) => Err(texts(faults)),
         Err(malformed) => Err(vec![format!("data is malformed: {malformed}")]),
@@ -162,13 +126,13 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Checked<Command>
         CommandType::EditMessage => {
             let [message, content] = members_of(data, &["messageId", "content"])?;
             let (message, content) = all((id("messageId", message), string("content", content)))?;
-            let edit = Statement::EditMessage { message, content };
-            Ok(Command::Statement(edit))
+            let edit = RowCommand::EditMessage { message, content };
+            Ok(Command::Row(edit))
         }
         CommandType::DeleteMessage => {
             let [message] = members_of(data, &["messageId"])?;
             let message = id("messageId", message)?;
-            Ok(Command::Statement(Statement::DeleteMessage { message }))
+            Ok(Command::Row(RowCommand::DeleteMessage { message }))
         }
         CommandType::MarkRead => {
             let [conversation, up_to] = members_of(data, &["conversationId", "upToSeq"])?;
@@ -176,7 +140,7 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Checked<Command>
                 id("conversationId", conversation),
                 optional_seq("upToSeq", up_to),
             ))?;
-            Ok(Command::Statement(Statement::MarkRead {
+            Ok(Command::Row(RowCommand::MarkRead {
                 conversation,
                 up_to,
             }))
@@ -187,7 +151,7 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Checked<Command>
                 id("conversationId", conversation),
                 boolean("isTyping", is_typing),
             ))?;
-            Ok(Command::Statement(Statement::Typing {
+            Ok(Command::Row(RowCommand::Typing {
                 conversation,
                 is_typing,
             }))
@@ -232,14 +196,11 @@ fn ids(name: &str, raw: Option<&RawValue>) -> Checked<Vec<UserId>> {
 }
 
 fn string(name: &str, raw: Option<&RawValue>) -> Checked<String> {
-    read(raw).ok_or_else(|| {
-        // Of a string whatever else could be wrong was seen when the frame was read.
-        let fault = match raw.is_some_and(|raw| raw.get().starts_with('"')) {
-            true => "is no text: it holds half of a surrogate pair",
-            false => "must be a string",
-        };
-        vec![format!("{name} {fault}")]
-    })
+    match raw.map(members::text) {
+        Some(Ok(text)) => Ok(text),
+        Some(Err(NoText::HalfPair)) => Err(vec![members::half_a_pair(name)]),
+        Some(Err(NoText::Other(_))) | None => Err(vec![format!("{name} must be a string")]),
+    }
 }
 
 fn optional_string(name: &str, raw: Option<&RawValue>) -> Checked<Option<String>> {

@@ -94,8 +94,8 @@ where
         let socket = &self.subscription;
         match started.command {
             Command::SendMessage(draft) => commands::send_message(services, actor, draft, reply),
-            Command::Statement(statement) => {
-                commands::run_statement(services, actor, socket, statement, reply)
+            Command::Row(command) => {
+                commands::run_row_command(services, actor, socket, command, reply)
             }
             Command::WatchPresence { users } => {
                 reply.send(commands::watch_presence(services, self.user, socket, users));

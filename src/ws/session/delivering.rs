@@ -76,7 +76,7 @@ where
         let Some(missed) = &self.replayed else {
             return Some(event.frame.clone());
         };
-        let incarnation = || self.services.replay.incarnation();
+        let incarnation = || self.services.hub.incarnation();
         let frame = match missed.repeat(event, incarnation) {
             Repeat::New => Some(&event.frame),
             Repeat::Later => {

@@ -13,10 +13,10 @@ use crate::error::Error;
 use crate::limits::SMALL;
 use crate::logging::Repeats;
 use crate::replay::{ReplayTurn, Resume};
+use crate::schema::frames::{Connected, Limits};
 use crate::until::until;
 use crate::ws::close::CloseReason;
 use crate::ws::in_flight;
-use crate::ws::protocol::{Connected, Limits};
 
 /// Frames that a client may send before it is greeted and that are kept: as many as may be in flight afterwards.
 const EARLY_FRAMES: usize = in_flight::LIMIT;

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use pgchat::config::AuthMode;
-use pgchat::frame::CommandType;
-use pgchat::http::docs::{asyncapi, openapi};
+use pgchat::for_tests::{AuthMode, CommandType, asyncapi, openapi};
 
 use super::commands::COMMANDS;
 use super::table::{OPEN, routes};

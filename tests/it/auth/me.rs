@@ -1,5 +1,6 @@
 //! `me` in a path, a query or a body: the token's user.
 
+use pgchat::for_tests::{AuthMode, openapi};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -10,7 +11,7 @@ use crate::support::*;
 
 /// Every route with a user in its path, of Alice's where `{user_id}` is she.
 fn paths(conversation: Uuid) -> Vec<String> {
-    let document = pgchat::http::docs::openapi::document(pgchat::config::AuthMode::Jwt);
+    let document = openapi::document(AuthMode::Jwt);
     let paths = document["paths"].as_object().expect("paths").keys();
     let with_users = paths.filter(|path| path.contains("{user_id}"));
     with_users

@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use jsonschema::Validator;
-use pgchat::config::AuthMode;
-use pgchat::http::docs::{asyncapi, openapi};
+use pgchat::for_tests::{AuthMode, asyncapi, openapi};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;

@@ -1,10 +1,13 @@
 use std::time::Duration;
 
 use serde_json::json;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::*;
 use crate::error::Denial;
+use crate::model::ReplicaId;
+use crate::schema::frames::Limits;
 use crate::ws::protocol::tests::{ID, read, uuid};
 
 #[test]

@@ -43,34 +43,34 @@ fn every_command_is_understood() {
     );
     assert_eq!(
         parsed("edit_message", json!({"messageId": ID, "content": "x"})),
-        Command::Statement(Statement::EditMessage {
+        Command::Row(RowCommand::EditMessage {
             message: MessageId(uuid()),
             content: "x".to_owned()
         })
     );
     assert_eq!(
         parsed("delete_message", json!({"messageId": ID})),
-        Command::Statement(Statement::DeleteMessage {
+        Command::Row(RowCommand::DeleteMessage {
             message: MessageId(uuid())
         })
     );
     assert_eq!(
         parsed("mark_read", json!({"conversationId": ID})),
-        Command::Statement(Statement::MarkRead {
+        Command::Row(RowCommand::MarkRead {
             conversation: ConversationId(uuid()),
             up_to: None
         })
     );
     assert_eq!(
         parsed("mark_read", json!({"conversationId": ID, "upToSeq": 7})),
-        Command::Statement(Statement::MarkRead {
+        Command::Row(RowCommand::MarkRead {
             conversation: ConversationId(uuid()),
             up_to: Some(Seq(7))
         })
     );
     assert_eq!(
         parsed("typing", json!({"conversationId": ID, "isTyping": true})),
-        Command::Statement(Statement::Typing {
+        Command::Row(RowCommand::Typing {
             conversation: ConversationId(uuid()),
             is_typing: true
         })
@@ -133,7 +133,7 @@ fn members_of_other_commands_are_unknown_ones() {
     let data = json!({"conversationId": ID, "content": 7, "client_message_id": "c", "userIds": 1});
     assert_eq!(
         parsed("mark_read", data),
-        Command::Statement(Statement::MarkRead {
+        Command::Row(RowCommand::MarkRead {
             conversation: ConversationId(uuid()),
             up_to: None
         })
@@ -157,7 +157,7 @@ fn the_longest_request_id_and_the_least_seq_are_taken() {
     // Before the first message: nothing is read.
     assert_eq!(
         parsed("mark_read", json!({"conversationId": ID, "upToSeq": 0})),
-        Command::Statement(Statement::MarkRead {
+        Command::Row(RowCommand::MarkRead {
             conversation: ConversationId(uuid()),
             up_to: Some(Seq(0))
         })
