@@ -1,6 +1,8 @@
 //! The SQL of the guides in docs/, executed as it stands there.
 
+mod apart;
 mod persons;
+mod troubles;
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -115,17 +117,7 @@ async fn the_queries_of_the_page_on_call_find_who_is_to_blame() {
 async fn the_sql_of_the_retention_guide_runs() {
     let database = Database::fresh().await;
     let role = database.role("cleaner").await;
-    let statements = blocks(RETENTION);
-    assert_eq!(statements.len(), 7);
-    for sql in statements {
-        let sql = sql.replace("to cleaner", &format!("to {role}"));
-        database
-            .execute(&sql.replace("to eraser", &format!("to {role}")))
-            .await;
-    }
-    for sql in inline(RETENTION, "alter table") {
-        database.execute(sql).await;
-    }
+    retention_runs(&database.sql().await, &role).await;
     let shell = RETENTION
         .split("-c \"")
         .nth(1)
@@ -133,6 +125,24 @@ async fn the_sql_of_the_retention_guide_runs() {
     let call = shell.expect("the nightly call");
     let cleaner = database.sql_as(&role).await;
     cleaner.batch_execute(call).await.expect("the nightly call");
+}
+
+/// All of its statements, with the grants to this role.
+async fn retention_runs(session: &Client, role: &str) {
+    let mut statements = blocks(RETENTION);
+    assert_eq!(statements.len(), 7);
+    statements.extend(
+        inline(RETENTION, "alter table")
+            .into_iter()
+            .map(str::to_owned),
+    );
+    for sql in statements {
+        let sql = sql.replace("to cleaner", &format!("to {role}"));
+        let sql = sql.replace("to eraser", &format!("to {role}"));
+        if let Err(fault) = session.batch_execute(&sql).await {
+            panic!("{fault:?}\n{sql}");
+        }
+    }
 }
 
 /// "Deleting a user": who had a conversation with them reloads, and no table tells of them any more but where clients that
