@@ -2,6 +2,7 @@
 //!
 //! Needs programs that not every machine has; scripts/test-deployment.sh, which `make test` runs, sees to that.
 
+mod below_a_path;
 mod callers;
 mod compressed;
 mod dns;

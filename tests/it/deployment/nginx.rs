@@ -96,6 +96,33 @@ impl Nginx {
                 }
             }
         }
+        Self::run(program, config, port, "/health/live").await
+    }
+
+    /// In front of one replica, by the snippet of deploy/README.md for the `server` of an application.
+    pub async fn start_below_a_path(program: &Path, replica_port: u16) -> Self {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/README.md");
+        let page = fs::read_to_string(file).expect("deploy/README.md");
+        let section = page.split("### Below a path").nth(1);
+        let snippet = section.and_then(|text| text.split("```nginx").nth(1)?.split("```").next());
+        let snippet = snippet.expect("the snippet");
+        let map = snippet
+            .split("in http: ")
+            .nth(1)
+            .and_then(|map| map.lines().next());
+        let map = map.expect("its map");
+        let there = format!("127.0.0.1:{replica_port}");
+        assert!(snippet.contains("127.0.0.1:8081"), "{snippet}");
+        let snippet = snippet.replace("127.0.0.1:8081", &there);
+        let port = free_port();
+        let config = format!(
+            "events {{}} http {{ {map}\nserver {{ listen 127.0.0.1:{port}; {snippet} }} }}"
+        );
+        Self::run(program, config, port, "/chat/").await
+    }
+
+    /// By this configuration.
+    async fn run(program: &Path, config: String, port: u16, path_that_answers: &str) -> Self {
         let dir = fresh_dir("nginx");
         let path = dir.join("nginx.conf");
         fs::write(&path, config).expect("written");
@@ -120,7 +147,7 @@ impl Nginx {
             _process: process,
         };
         eventually("nginx answers", || async {
-            let status = nginx.api().status("/health/live").await;
+            let status = nginx.api().status(path_that_answers).await;
             (status == Some(200)).then_some(())
         })
         .await;
