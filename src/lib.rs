@@ -74,7 +74,7 @@ pub mod for_tests {
     pub use crate::frame::{CommandType, Frame, FrameType};
     pub use crate::http::docs::{asyncapi, openapi};
     pub use crate::hub::{Delivery, Event, Hub, HubLimits, Subject, Subscription};
-    pub use crate::model::{MessageId, UnixSeconds, UserId};
+    pub use crate::model::{MessageId, UnixSeconds, UserId, is_invisible};
     pub use crate::position::{Cursor, Horizon, Identity, Xid};
     pub use crate::schema::close_codes::CLOSE_CODES;
 }

@@ -34,10 +34,10 @@ use tokio::time::Instant;
 pub use admission::Permit;
 pub use changes::{Change, MissedChanges, MissedRead, ReadBack, RowBack, RowId};
 pub use connect::{
-    ConnectError, Connector, DbConnection, RenewablePool, Session, TlsError, Way, check_ca_file,
+    ConnectError, Connector, DbConnection, RenewablePool, Session, Way, check_ca_file,
 };
 pub(crate) use connect::{ISOLATION, LASTING};
-pub use conversations::{ConversationFilter, Opened};
+pub use conversations::ConversationFilter;
 pub use describe::{Obstacle, describe};
 pub use held_rows::Gone;
 pub use install::{

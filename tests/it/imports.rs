@@ -33,6 +33,7 @@ fn no_module_needs_one_that_needs_it() {
     assert!(knots.is_empty(), "they need each other: {knots:#?}");
 }
 
+/// What goes out to sockets comes from the database, and by no other way.
 #[test]
 fn no_module_names_what_it_must_not_know() {
     const MUST_NOT: [(&str, &str); 4] = [
@@ -349,21 +350,5 @@ fn listed_paths(mut list: &str) -> (Vec<Place>, &str) {
         if rest[end..].starts_with('}') {
             return (all, list);
         }
-    }
-}
-
-/// What goes out to sockets comes from the database, and by no other way.
-#[test]
-fn no_module_names_what_it_must_not_know() {
-    const MUST_NOT: [(&str, &str); 4] = [
-        ("http", "ws"),
-        ("ws", "http"),
-        ("hub", "store"),
-        ("store", "hub"),
-    ];
-    let mut imports = Imports::new();
-    read_below(Path::new(env!("CARGO_MANIFEST_DIR")), "src", &mut imports);
-    for (module, other) in MUST_NOT {
-        assert!(!imports[module].contains(other), "{module} names {other}");
     }
 }

@@ -1,8 +1,6 @@
 //! A content that nobody sees anything of is no message, and the service, SQL and the documents mean the same characters by that.
 
-use pgchat::config::AuthMode;
-use pgchat::http::docs::openapi;
-use pgchat::model::is_invisible;
+use pgchat::for_tests::{AuthMode, is_invisible, openapi};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
