@@ -16,8 +16,12 @@ fn paths(conversation: Uuid) -> Vec<String> {
     let with_users = paths.filter(|path| path.contains("{user_id}"));
     with_users
         .map(|path| {
-            let path = path.replace("{conversation_id}", &conversation.to_string());
-            format!("{path}?q=hello")
+            // In a list of conversations it would be a name.
+            let query = match path.ends_with("/search") {
+                true => "?q=hello",
+                false => "",
+            };
+            path.replace("{conversation_id}", &conversation.to_string()) + query
         })
         .collect()
 }

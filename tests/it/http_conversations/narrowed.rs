@@ -91,6 +91,18 @@ async fn conversations_with_unread_messages_are_listed_alone() {
     api.send(greta, GRETA, "new").await;
     let unread = page(&api, ALICE, "unread=true").await;
     assert_eq!(ids(&unread), [greta, carla, boris]);
+    // Whatever other programs have done to the column that says whose a message is.
+    let strangers = api.open_conversation(BORIS, CARLA).await;
+    api.send(strangers, BORIS, "not for Alice").await;
+    database
+        .execute(&format!(
+            "begin;
+             set local session_replication_role = replica;
+             update messages set reader_id = '{ALICE}' where conversation_id = '{strangers}';
+             commit"
+        ))
+        .await;
+    assert_eq!(page(&api, ALICE, "unread=true").await, unread);
     let of_nobody = format!("/api/v1/chat/users/{NOBODY}/conversations?unread=true");
     api.get(&of_nobody).await.refused(404, "user_not_found");
 }
