@@ -3,6 +3,7 @@
 use super::Hub;
 use crate::position::{Cursor, Horizon, Identity, Incarnation};
 
+/// What the listener has found.
 #[derive(Default)]
 pub(super) struct Database {
     /// What has been delivered so far.
