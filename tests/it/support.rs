@@ -19,6 +19,7 @@ mod replica;
 mod resuming;
 mod roles;
 mod run;
+mod running_time;
 mod seeds;
 mod shape;
 mod socket;
@@ -40,6 +41,7 @@ pub use raw::{Raw, client_frame, close_code, text_frame};
 pub use replica::{Outcome, Replica, pgchat, pgchat_in, settings};
 pub use roles::{INTEGRATOR, OWNER, SERVICE, roles_sql};
 pub use run::{Signal, fresh_dir};
+pub use running_time::RunningTime;
 pub use seeds::seeds;
 pub use shape::{
     assert_conversation, assert_message, assert_time, assert_user, assert_user_summary, id_of,
