@@ -27,7 +27,7 @@ mod until;
 mod users;
 mod wait;
 
-pub use api::{Api, Reply, seq_of};
+pub use api::{Api, Reply, UNHURRIED_SEARCH, seq_of};
 pub use cluster::{Cluster, free_port};
 pub use cursor::{cursor_of, settled_cursor};
 pub use database::{Database, psql};
