@@ -4,8 +4,9 @@ DURATION ?= 60
 VERSIONS ?= 14 15 16 17 18
 FUZZ_SECONDS ?= 600
 ATTACK_SECONDS ?= 10
-# The tests wait most of the time: three times as many at once as there are cores.
-TEST_THREADS ?= $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN))))
+# The tests wait most of the time: three times as many at once as there are cores. No more than 12: they share one PostgreSQL, its
+# connections and its disk, however many cores there are.
+TEST_THREADS ?= $(shell threads=$$((3 * $$(getconf _NPROCESSORS_ONLN))); echo $$((threads < 12 ? threads : 12)))
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-matrix takeover storm image-check lint format-check fmt fuzz attack deny soak bench bench-quick queries clean toolchain

@@ -11,16 +11,24 @@ pub mod programs;
 pub mod roles;
 pub mod users;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
 /// What keeps a run from coming to a result.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// What macOS always allows, however high its hard limit pretends to be.
+const OPEN_MAX: rlim_t = 10_240;
+
 /// As many open files as the system allows, for us and what we start; how many that is.
 pub fn raise_open_files() -> Result<u64, Failure> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    Ok(hard)
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let raise = |files| setrlimit(Resource::RLIMIT_NOFILE, files, hard);
+    if raise(hard).is_ok() {
+        return Ok(hard);
+    }
+    let files = OPEN_MAX.clamp(soft.min(hard), hard);
+    raise(files)?;
+    Ok(files)
 }
 
 /// An error and what caused it: of PostgreSQL's errors, the causes hold the words.

@@ -17,7 +17,7 @@ const COMMANDS: &str = "/components/messages";
 async fn with_demo_data() -> (Database, Replica) {
     let database = Database::with_users().await;
     demo_data_in(&database).await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     until_searchable(&replica).await;
     (database, replica)
 }

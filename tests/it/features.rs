@@ -63,10 +63,12 @@ async fn play_all(database: Database) {
     let brief = [
         // The outsiders' sockets are read at the end only.
         ("HEARTBEAT_SECONDS", "3600"),
-        ("LISTENER_HEARTBEAT_SECONDS", "1"),
+        // After one that does not come back in time the listener begins anew, and presence is told once more.
+        ("LISTENER_HEARTBEAT_SECONDS", "3"),
         ("PRESENCE_GRACE_SECONDS", "2"),
         ("TYPING_INTERVAL_SECONDS", "1"),
         ("RATE_LIMIT_PER_SECOND", "0"),
+        UNHURRIED_SEARCH,
     ];
     let replicas: [Replica; 2] = Replica::start_many(&database, &brief).await;
     let program = database.role("program").await;

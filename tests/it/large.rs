@@ -183,7 +183,7 @@ async fn lists_of_conversations_and_searches_end_early_too() {
             ))
             .await;
     }
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
     api.found(ALICE, "q=nothing").await;
     for path in [

@@ -17,8 +17,9 @@ async fn replicas_work_through_pgbouncer_in_transaction_mode() {
         ("DB_POOL_SIZE", "8"),
         // Of a whole test's haste, nothing may be refused.
         ("RATE_LIMIT_PER_SECOND", "0"),
+        UNHURRIED_SEARCH,
     ];
-    let settings = [pooler.settings(), roomy].concat();
+    let settings = [&pooler.settings()[..], &roomy].concat();
     let [one, other]: [Replica; 2] = Replica::start_many(&database, &settings).await;
     let (api, there) = (one.api(), other.api());
 

@@ -30,7 +30,7 @@ impl Scene {
         let database = Database::fresh().await;
         let with_boris = database.conversation(ALICE, BORIS).await;
         let with_carla = database.conversation(CARLA, ALICE).await;
-        let replicas = Replica::start_many(&database, &[]).await;
+        let replicas = Replica::start_many(&database, &[UNHURRIED_SEARCH]).await;
         Self {
             database,
             replicas,
@@ -245,12 +245,7 @@ async fn of_a_very_long_message_the_beginning_is_searched() {
     let api = scene.here();
     for (words, found) in [("early", 1), ("end", 0), ("late", 0)] {
         let query = format!("q={words}&snippets=true");
-        let reply = eventually("the search index is complete", || async {
-            let reply = api.search(ALICE, &query).await;
-            (reply.status != 503).then_some(reply)
-        })
-        .await
-        .ok(200);
+        let reply = api.search_once_indexed(ALICE, &query).await.ok(200);
         let messages = reply["messages"].as_array().expect("messages");
         assert_eq!(messages.len(), found, "{words}");
     }

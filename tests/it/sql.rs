@@ -39,7 +39,7 @@ impl Scene {
     pub async fn set() -> Self {
         let database = Database::fresh().await;
         let conversation = database.conversation(ALICE, BORIS).await;
-        let replicas: [Replica; 2] = Replica::start_many(&database, &[]).await;
+        let replicas: [Replica; 2] = Replica::start_many(&database, &[UNHURRIED_SEARCH]).await;
         let sockets = [
             Socket::connect(&replicas[0], ALICE).await,
             Socket::connect(&replicas[1], BORIS).await,

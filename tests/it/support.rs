@@ -19,6 +19,7 @@ mod replica;
 mod resuming;
 mod roles;
 mod run;
+mod running_time;
 mod seeds;
 mod shape;
 mod socket;
@@ -26,7 +27,7 @@ mod until;
 mod users;
 mod wait;
 
-pub use api::{Api, Reply, seq_of};
+pub use api::{Api, Reply, UNHURRIED_SEARCH, seq_of};
 pub use cluster::{Cluster, free_port};
 pub use cursor::{cursor_of, settled_cursor};
 pub use database::{Database, psql};
@@ -40,6 +41,7 @@ pub use raw::{Raw, client_frame, close_code, text_frame};
 pub use replica::{Outcome, Replica, pgchat, pgchat_in, settings};
 pub use roles::{INTEGRATOR, OWNER, SERVICE, roles_sql};
 pub use run::{Signal, fresh_dir};
+pub use running_time::RunningTime;
 pub use seeds::seeds;
 pub use shape::{
     assert_conversation, assert_message, assert_time, assert_user, assert_user_summary, id_of,

@@ -97,7 +97,7 @@ async fn a_websocket_ping_gets_its_pong() {
 #[tokio::test]
 async fn the_server_pings_and_closes_a_socket_that_does_not_answer() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[("HEARTBEAT_SECONDS", "2")]).await;
+    let replica = Replica::start(&database, &[("HEARTBEAT_SECONDS", "5")]).await;
     let mut alive = Socket::connect(&replica, ALICE).await;
 
     // By hand, for a client that never answers a ping.

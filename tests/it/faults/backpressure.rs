@@ -38,7 +38,9 @@ async fn overwhelm(replica: &Replica, quick: &mut Socket, conversation: uuid::Uu
 
 async fn stage() -> (Database, Replica, uuid::Uuid) {
     let database = Database::fresh().await;
-    let settings = [&UNLIMITED[..], &[("SOCKET_QUEUE", "8")]].concat();
+    // Whoever waited for the slow socket would wait until it is given up for what it does not take, far longer than `overwhelm` does.
+    let slow = [("SOCKET_QUEUE", "8"), ("STALL_TIMEOUT_SECONDS", "300")];
+    let settings = [&UNLIMITED[..], &slow].concat();
     let replica = Replica::start(&database, &quick(&settings)).await;
     let conversation = replica.api().open_conversation(ALICE, BORIS).await;
     (database, replica, conversation)

@@ -15,12 +15,13 @@ const SLACK: Duration = Duration::from_secs(10);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_under_load_loses_nothing_and_spreads_the_reconnects() {
     const SOCKETS: i32 = 30;
-    const DELAY: Duration = Duration::from_secs(5);
-    const GRACE: Duration = Duration::from_secs(15);
+    // Each look at it may take the 2 s that the database is waited for.
+    const DELAY: Duration = Duration::from_secs(10);
+    const GRACE: Duration = Duration::from_secs(25);
     let database = Database::fresh().await;
     let settings = quick(&[
-        ("SHUTDOWN_DELAY_SECONDS", "5"),
-        ("SHUTDOWN_GRACE_SECONDS", "15"),
+        ("SHUTDOWN_DELAY_SECONDS", "10"),
+        ("SHUTDOWN_GRACE_SECONDS", "25"),
         ("RATE_LIMIT_PER_SECOND", "0"),
         ("RATE_LIMIT_BURST", "0"),
         // It says when each socket ends.
@@ -134,7 +135,8 @@ fn ends_of_sockets(replica: &Replica) -> HashMap<String, DateTime<FixedOffset>> 
 #[tokio::test]
 async fn a_request_in_flight_is_answered_before_the_end() {
     let database = Database::fresh().await;
-    let mut replica = Replica::start(&database, &[]).await;
+    let patient = [("WRITE_TIMEOUT_SECONDS", "60")];
+    let mut replica = Replica::start(&database, &patient).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&replica, BORIS).await;

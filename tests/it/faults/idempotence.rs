@@ -70,24 +70,26 @@ async fn a_retry_after_503_stores_once() {
     let database = Database::fresh().await;
     let proxy = Proxy::before(&database).await;
     let mut settings = quick(&proxy.for_all());
-    // No longer than the patience with one answer: a repeat over another connection would be stored.
-    settings.push(("WRITE_TIMEOUT_SECONDS", "2"));
+    // Time enough to reach the database over a new connection.
+    settings.push(("WRITE_TIMEOUT_SECONDS", "10"));
     let replica = Replica::start(&database, &settings).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
 
-    // Once nothing reaches the database; once the message does, and only the answer stays away.
+    // Once nothing reaches the database; once the message does, and only the answers stay away, over each connection that it is
+    // sent again over.
     proxy.mute();
     let unheard = api.send_once(conversation, ALICE, "one", "m-1").await;
     unheard.refused(503, "unavailable");
     proxy.cut_open();
     proxy.unmute();
     until_healthy(&replica).await;
-    let lost = proxy.lose_answer("two", Answer::Held);
+    let lost = proxy.lose_answers("two", Answer::Held);
     let unanswered = api.send_once(conversation, ALICE, "two", "m-2").await;
     unanswered.refused(503, "unavailable");
     lost.happened().await;
     assert_eq!(database.count("messages where content = 'two'").await, 1);
+    proxy.lose_no_more();
 
     for (content, id) in [("one", "m-1"), ("two", "m-2")] {
         // The connection whose answer was held may have to be given up first.

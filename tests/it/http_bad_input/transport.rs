@@ -243,7 +243,7 @@ async fn a_body_that_never_ends_is_given_up() {
 
 #[tokio::test]
 async fn a_header_that_never_ends_is_given_up() {
-    let scene = Scene::set(&[("HEADER_TIMEOUT_SECONDS", "3")]).await;
+    let scene = Scene::set(&[("HEADER_TIMEOUT_SECONDS", "1")]).await;
 
     let started = Instant::now();
     let mut half = Raw::connect(&scene.replica).await;

@@ -51,13 +51,13 @@ async fn marking_read_ends_in_time_and_a_repeat_goes_on_from_there() {
              end $$;
              create function host_is_slow() returns trigger language plpgsql as $$
              begin
-               perform pg_sleep(7);
+               perform pg_sleep(8);
                return null;
              end $$;
              create trigger host_is_slow after update on messages for each statement execute function host_is_slow()",
         )
         .await;
-    let replica = Replica::start(&database, &[("DB_TIMEOUT_SECONDS", "10")]).await;
+    let replica = Replica::start(&database, &[("DB_TIMEOUT_SECONDS", "15")]).await;
     let api = replica.api();
     for marked in [10, 20] {
         let late = api.mark_read(conversation, BORIS).await;

@@ -10,10 +10,11 @@ use uuid::Uuid;
 use super::assert_limited_apart;
 use crate::support::*;
 
-/// A short grace, so that a test need not wait long.
+/// A short grace, so that a test need not wait long. Heartbeats are no more frequent than that: after one that does not come back in time
+/// the listener begins anew, and a replica without any for three intervals counts as gone, which adds frames that a test counts.
 pub const BRIEF: [(&str, &str); 2] = [
     ("PRESENCE_GRACE_SECONDS", "2"),
-    ("LISTENER_HEARTBEAT_SECONDS", "1"),
+    ("LISTENER_HEARTBEAT_SECONDS", "3"),
 ];
 
 /// A grace within which a client comes back on a slow machine, too.

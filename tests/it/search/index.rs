@@ -18,7 +18,7 @@ async fn the_index_is_built_while_messages_are_written_and_searches_are_told_to_
         ))
         .await
         .expect("an insert");
-    let replicas: [Replica; 2] = Replica::start_many(&database, &[]).await;
+    let replicas: [Replica; 2] = Replica::start_many(&database, &[UNHURRIED_SEARCH]).await;
     eventually("the index is being built", || async {
         let building = "pg_stat_activity where application_name = 'pgchat search index' and query like 'create index%'
                         and datname = current_database()";
@@ -55,7 +55,7 @@ async fn a_replica_that_waits_for_the_build_of_another_does_so_in_one_session_an
             "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', 'apple')"
         ))
         .await;
-    let replicas: [Replica; 2] = Replica::start_many(&database, &[]).await;
+    let replicas: [Replica; 2] = Replica::start_many(&database, &[UNHURRIED_SEARCH]).await;
     let sql = database.sql().await;
     let looking = async |pid: Option<i32>| {
         let waiting = "select pid, query_start::text from pg_stat_activity
@@ -127,7 +127,7 @@ async fn a_build_that_was_interrupted_is_begun_anew() {
     assert_eq!(database.count(incomplete).await, 1);
     writer.batch_execute("commit").await.expect("a commit");
 
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     assert_eq!(replica.api().found(BORIS, "q=apple").await, ["apple"]);
     assert_eq!(database.count(incomplete).await, 0);
     assert_eq!(database.count(INDEX).await, 1);
@@ -185,7 +185,7 @@ async fn an_index_that_the_host_rebuilds_is_left_alone_meanwhile() {
 async fn an_index_that_was_not_checked_to_its_end_is_not_used_and_begun_anew() {
     let mut database = Database::fresh().await;
     let conversation = database.conversation(ALICE, BORIS).await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
     api.send(conversation, ALICE, "an apple").await;
     database
@@ -220,7 +220,7 @@ async fn a_service_that_owns_nothing_says_who_must_build_the_index_and_finds_it_
     database
         .execute("drop index chat_messages_search_simple")
         .await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
     api.send(conversation, ALICE, "an apple").await;
     api.search(ALICE, "q=apple")

@@ -7,13 +7,13 @@ async fn another_language_gets_another_index_and_off_gets_none() {
     let database = Database::fresh().await.without_search_index().await;
     let conversation = database.conversation(ALICE, BORIS).await;
     let indexes = "pg_class where relname like 'chat_messages_search_%'";
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
     api.send(conversation, BORIS, "two gardens").await;
     assert!(api.found(ALICE, "q=garden").await.is_empty());
     drop(replica);
 
-    let english = [("SEARCH_LANGUAGE", "English")];
+    let english = [("SEARCH_LANGUAGE", "English"), UNHURRIED_SEARCH];
     let replica = Replica::start(&database, &english).await;
     assert_eq!(
         replica.api().found(ALICE, "q=garden").await,

@@ -123,7 +123,11 @@ async fn a_word_is_shown_deep_in_a_long_message_also_where_its_stem_stands_nowhe
     ] {
         let database = Database::fresh().await.without_search_index().await;
         let conversation = database.conversation(ALICE, BORIS).await;
-        let replica = Replica::start(&database, &[("SEARCH_LANGUAGE", language)]).await;
+        let replica = Replica::start(
+            &database,
+            &[("SEARCH_LANGUAGE", language), UNHURRIED_SEARCH],
+        )
+        .await;
         let api = replica.api();
         api.send(conversation, BORIS, &format!("{filler}{sentence} {filler}"))
             .await;
@@ -138,7 +142,11 @@ async fn a_word_is_shown_deep_in_a_long_message_also_where_its_stem_stands_nowhe
 async fn of_words_that_no_portion_of_a_long_message_has_together_one_is_shown() {
     let database = Database::fresh().await.without_search_index().await;
     let conversation = database.conversation(ALICE, BORIS).await;
-    let replica = Replica::start(&database, &[("SEARCH_LANGUAGE", "english")]).await;
+    let replica = Replica::start(
+        &database,
+        &[("SEARCH_LANGUAGE", "english"), UNHURRIED_SEARCH],
+    )
+    .await;
     let api = replica.api();
     let filler = "some other words here ".repeat(500);
     // A stem that stands where it does not match keeps nothing from being found: citizen.
@@ -188,7 +196,7 @@ async fn snippets_are_made_whatever_the_collation_of_the_messages() {
         )
         .await;
     let conversation = database.conversation(ALICE, BORIS).await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
     let filler = "filler words here ".repeat(300);
     let deep = format!("{filler}a HERON there {filler}");

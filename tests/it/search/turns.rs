@@ -15,8 +15,7 @@ async fn held(more: &[(&str, &str)]) -> Held {
         returns: "table (status text, message text)",
         call: "return query select * from chat_search_at_once($1, $2, $3, $4, $5, $6, $7, $8)",
     };
-    let patient = [("SEARCH_TIMEOUT_SECONDS", "60")];
-    let held = Held::set(function, &[&patient[..], more].concat()).await;
+    let held = Held::set(function, &[&[UNHURRIED_SEARCH][..], more].concat()).await;
     held.replica.api().found(GRETA, "q=ready").await;
     held
 }
@@ -89,7 +88,7 @@ async fn who_hangs_up_and_searches_again_takes_no_more_than_one_turn() {
 
 #[tokio::test]
 async fn a_search_that_takes_too_long_is_given_up_and_the_next_has_its_turn() {
-    let held = held(&[("SEARCH_TIMEOUT_SECONDS", "1")]).await;
+    let held = held(&[("SEARCH_TIMEOUT_SECONDS", "5")]).await;
     let api = held.replica.api();
     let reply = api.search(ALICE, "q=apple").await;
     assert_eq!(reply.header("retry-after"), "5");

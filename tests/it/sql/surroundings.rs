@@ -20,7 +20,7 @@ end $$";
 async fn casts_of_the_hosts_make_nothing_ambiguous() {
     let database = Database::fresh().await;
     database.execute(CASTS).await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let mut alice = Socket::connect(&replica, ALICE).await;

@@ -11,6 +11,9 @@ use super::described;
 use super::shape::id_of;
 use super::wait::{DEADLINE, eventually};
 
+/// A setting for replicas whose searches are to be answered however slow the machine is.
+pub const UNHURRIED_SEARCH: (&str, &str) = ("SEARCH_TIMEOUT_SECONDS", "60");
+
 /// For an answer. Tests hold what a message waits for, and let hundreds of them wait.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -183,13 +186,20 @@ impl Api {
         self.get(&path).await
     }
 
+    /// What is answered as soon as the index is there. Any other refusal is the answer, that of a search which takes too long too
+    /// ([`UNHURRIED_SEARCH`]).
+    pub async fn search_once_indexed(&self, user: Uuid, query: &str) -> Reply {
+        eventually("the search index is complete", || async {
+            let reply = self.search(user, query).await;
+            let is_refused = reply.status == 503 && reply.json()["code"] == "unavailable";
+            (!is_refused).then_some(reply)
+        })
+        .await
+    }
+
     /// The contents of what is found, as soon as the index is there.
     pub async fn found(&self, user: Uuid, query: &str) -> Vec<String> {
-        let reply = eventually("the search index is complete", || async {
-            let reply = self.search(user, query).await;
-            (reply.status != 503).then_some(reply)
-        })
-        .await;
+        let reply = self.search_once_indexed(user, query).await;
         let messages = reply.ok(200)["messages"].take();
         let messages = messages.as_array().expect("messages");
         let content = |message: &Value| message["content"].as_str().expect("text").to_owned();

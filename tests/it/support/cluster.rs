@@ -29,13 +29,22 @@ host replication all 127.0.0.1/32 trust
 
 const SETTINGS: &str = "\
 listen_addresses = '127.0.0.1'
-max_connections = 300
 max_prepared_transactions = 2
 log_line_prefix = '%m [%p] %d '
 ";
 
-/// Of the shared cluster, which nobody stops or kills: each database that is dropped would have everybody's files synced.
-const NEVER_CRASHES: &str = "fsync = off\n";
+/// Of the shared cluster. It has connections for as many tests at once as there are cores, of which cargo starts one each. Nobody
+/// stops or kills it: each database that is dropped would have everybody's files synced.
+const SHARED_BY_ALL: &str = "\
+max_connections = 1000
+fsync = off
+";
+
+/// Of one that a test has to itself, and stops or kills.
+const OF_ONE_TEST: &str = "\
+max_connections = 300
+fsync = on
+";
 
 /// The failure is kept: one clear message in each test instead of one slow attempt in each.
 static SHARED: OnceLock<Result<Arc<Cluster>, String>> = OnceLock::new();
@@ -61,7 +70,7 @@ impl Cluster {
     /// The run's cluster, with the migrated template database in it.
     pub fn shared() -> Arc<Self> {
         let made = SHARED.get_or_init(|| {
-            let cluster = Arc::new(Self::create(NEVER_CRASHES)?);
+            let cluster = Arc::new(Self::create(SHARED_BY_ALL)?);
             blocking(roles::create(cluster.clone()))?;
             blocking(database::create_template(cluster.clone()))?;
             Ok(cluster)
@@ -79,7 +88,7 @@ impl Cluster {
 
     /// A cluster that the test may stop and kill. It holds no template.
     pub fn private() -> Arc<Self> {
-        let made = Self::create("fsync = on\n").and_then(|cluster| {
+        let made = Self::create(OF_ONE_TEST).and_then(|cluster| {
             let cluster = Arc::new(cluster);
             blocking(roles::create(cluster.clone()))?;
             Ok(cluster)

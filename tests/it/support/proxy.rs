@@ -49,10 +49,13 @@ pub enum Answer {
 }
 
 /// Waits for a request that contains `needle`; `sprung` when its answer has come, and been lost.
+#[derive(Clone)]
 struct Trap {
     needle: &'static str,
     answer: Answer,
     sprung: watch::Sender<bool>,
+    /// For all such requests, and not for the next one alone.
+    stays: bool,
 }
 
 type Traps = Arc<Mutex<VecDeque<Trap>>>;
@@ -166,11 +169,26 @@ impl Proxy {
 
     /// The next request that contains `needle` reaches the server, and its answer does not reach the client.
     pub fn lose_answer(&self, needle: &'static str, answer: Answer) -> Lost {
+        self.set_trap(needle, answer, false)
+    }
+
+    /// Every request that contains `needle` reaches the server, and no answer reaches the client, until
+    /// [`lose_no_more`](Self::lose_no_more).
+    pub fn lose_answers(&self, needle: &'static str, answer: Answer) -> Lost {
+        self.set_trap(needle, answer, true)
+    }
+
+    pub fn lose_no_more(&self) {
+        self.traps.lock().expect("the traps").clear();
+    }
+
+    fn set_trap(&self, needle: &'static str, answer: Answer, stays: bool) -> Lost {
         let (sprung, lost) = watch::channel(false);
         let trap = Trap {
             needle,
             answer,
             sprung,
+            stays,
         };
         self.traps.lock().expect("the traps").push_back(trap);
         Lost(lost)
@@ -300,9 +318,13 @@ impl Link {
             .or_default()
             .extend_from_slice(data);
         let mut traps = self.traps.lock().expect("the traps");
-        let waits_for = traps.front()?.needle.as_bytes();
+        let next = traps.front()?.clone();
+        let waits_for = next.needle.as_bytes();
         if data.windows(waits_for.len()).any(|part| part == waits_for) {
-            *self.caught.lock().expect("the trap") = traps.pop_front();
+            if !next.stays {
+                traps.pop_front();
+            }
+            *self.caught.lock().expect("the trap") = Some(next);
         }
         None
     }

@@ -93,6 +93,8 @@ impl Run {
     }
 
     fn new(parent: &Path) -> Self {
+        // Many shells allow 1,024 files, and some tests have thousands of connections. Where no more is allowed, they say so.
+        let _ = pgchat_harness::raise_open_files();
         sweep(parent);
         // Locked before it has a name that a sweep looks at.
         let pid = std::process::id();
