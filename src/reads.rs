@@ -1,7 +1,7 @@
 //! Turns of reads over HTTP: pages of lists, single objects, counts. Reading costs no writes, so no rate limits it; but a user who asks
 //! without a pause, or for what takes long, must leave the others their connections to the database.
 //!
-//! Searches have turns of their own: see [`Store::search`].
+//! Lists of users have turns of their own ([`Reads::directory_turn`]), and so have searches ([`Store::search`]).
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -22,6 +22,8 @@ pub struct Reads {
     store: Store,
     /// As many at a time as there are connections but one, a third of all for one holder.
     semaphore: FairSemaphore<Holder>,
+    /// Of lists of users: as many at a time as their share has, one for one holder.
+    directory: FairSemaphore<Holder>,
     /// `MAX_READS_PER_USER`: of one holder, being read and waiting for their turn.
     most: usize,
     /// `DB_TIMEOUT_SECONDS`, for a turn.
@@ -33,10 +35,12 @@ impl Reads {
         let ReadConnections {
             of_all,
             of_one_user,
+            of_directory,
         } = store.connections_of_reads();
         Self {
             store,
             semaphore: FairSemaphore::new(of_all, of_one_user),
+            directory: FairSemaphore::new(of_directory, 1),
             most: config
                 .limits
                 .reads_per_user
@@ -58,16 +62,42 @@ impl Reads {
         let refusal = "other requests take too long: try again";
         match turns::within(self.patience, permit, turns::Kind::Reads, refusal).await? {
             Some(permit) => Ok(self.store.in_turn(permit)),
-            None => Err(Error::TooManyRequests {
-                message: format!("more than {} reads at a time", self.most),
-                retry_after: RETRY_AFTER,
-            }),
+            None => Err(self.too_many()),
         }
     }
 
-    /// How many wait for their turn.
-    pub fn waiting(&self) -> usize {
-        self.semaphore.waiting()
+    /// The same for a list of users, which may read all of the host's table: who waits for one keeps no other read waiting. Whoever asks
+    /// for many users, such as a gateway, takes turns as well, as many at a time as there are.
+    pub async fn directory_turn(&self, holder: Holder) -> Result<Store, Error> {
+        let kind = turns::Kind::Directory;
+        let refusal = "other lists of users take too long: try again";
+        match holder {
+            Holder::User(_) | Holder::Conversation(_) => {
+                let permit = self.directory.acquire_within(holder, self.most);
+                let permit = turns::within(self.patience, permit, kind, refusal).await?;
+                Ok(self.store.in_turn(permit.ok_or_else(|| self.too_many())?))
+            }
+            Holder::Service(_) | Holder::Anybody => {
+                let permit = self.directory.common();
+                let permit = turns::within(self.patience, permit, kind, refusal).await?;
+                Ok(self.store.in_turn(permit))
+            }
+        }
+    }
+
+    fn too_many(&self) -> Error {
+        Error::TooManyRequests {
+            message: format!("more than {} reads at a time", self.most),
+            retry_after: RETRY_AFTER,
+        }
+    }
+
+    /// How many wait for their turn, by what for.
+    pub fn waiting(&self) -> [(turns::Kind, usize); 2] {
+        [
+            (turns::Kind::Reads, self.semaphore.waiting()),
+            (turns::Kind::Directory, self.directory.waiting()),
+        ]
     }
 }
 
@@ -130,5 +160,49 @@ mod tests {
         }
         assert!(reads.turn(conversation).now_or_never().is_none());
         assert!(reads.turn(Holder::Anybody).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_user_has_one_list_of_users_at_a_time_and_all_together_leave_the_other_reads_theirs()
+    {
+        let reads = reads(&[]);
+        let first = reads.directory_turn(user(1)).await.unwrap();
+        assert!(reads.directory_turn(user(1)).now_or_never().is_none());
+        let _second = reads.directory_turn(user(2)).await.unwrap();
+        for holder in [user(3), Holder::Anybody] {
+            assert!(reads.directory_turn(holder).now_or_never().is_none());
+            assert!(reads.turn(holder).now_or_never().is_some());
+        }
+        drop(first);
+        assert!(
+            reads
+                .directory_turn(Holder::Anybody)
+                .now_or_never()
+                .is_some()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_of_users_that_waits_too_long_for_its_turn_is_refused() {
+        let reads = reads(&[("DB_TIMEOUT_SECONDS", "2")]);
+        let _two = (
+            reads.directory_turn(Holder::Anybody).await.unwrap(),
+            reads.directory_turn(Holder::Anybody).await.unwrap(),
+        );
+        let Err(Error::Unavailable { message, .. }) = reads.directory_turn(user(1)).await else {
+            panic!("a third has its turn");
+        };
+        assert_eq!(message, "other lists of users take too long: try again");
+    }
+
+    #[tokio::test]
+    async fn a_user_who_has_too_many_lists_of_users_under_way_is_told_so() {
+        let reads = reads(&[("MAX_READS_PER_USER", "1")]);
+        let _one = reads.directory_turn(user(1)).await.unwrap();
+        let Err(Error::TooManyRequests { message, .. }) = reads.directory_turn(user(1)).await
+        else {
+            panic!("a second one waits");
+        };
+        assert_eq!(message, "more than 1 reads at a time");
     }
 }

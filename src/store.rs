@@ -135,6 +135,8 @@ impl From<&Config> for StoreLimits {
 pub struct ReadConnections {
     pub of_all: usize,
     pub of_one_user: usize,
+    /// Lists of users, which are none of the others.
+    pub of_directory: usize,
 }
 
 impl Store {
@@ -178,11 +180,13 @@ impl Store {
         let Shares {
             requests,
             reads_of_a_user,
+            directory,
             ..
         } = self.shared.shares;
         ReadConnections {
             of_all: (requests - 1).max(1),
             of_one_user: reads_of_a_user,
+            of_directory: directory,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::logging::Repeats;
 pub enum Kind {
     Reads,
     Searches,
+    Directory,
     Replays,
     Tickets,
     UserLookups,
@@ -25,6 +26,7 @@ impl Kind {
         match self {
             Self::Reads => "reads",
             Self::Searches => "searches",
+            Self::Directory => "directory",
             Self::Replays => "replays",
             Self::Tickets => "tickets",
             Self::UserLookups => "user_lookups",

@@ -518,6 +518,7 @@ language plpgsql
 security definer
 set search_path from current
 set lock_timeout = '100ms'
+set jit = off
 as $$
 #variable_conflict use_variable
 declare

@@ -311,10 +311,8 @@ impl Sources {
     }
 
     fn turns(&self, figures: &mut Figures<'_>) -> fmt::Result {
-        let others = [
-            (Kind::Reads, self.reads.waiting()),
-            (Kind::Replays, self.replay.waiting()),
-        ];
+        let replays = (Kind::Replays, self.replay.waiting());
+        let others = self.reads.waiting().into_iter().chain([replays]);
         let mut waiting = figures.gauges(
             "turns_waiting",
             "Requests and handshakes waiting for a turn, before they need a connection to the database",

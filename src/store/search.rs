@@ -92,20 +92,37 @@ impl Store {
         let turn = self.shared.searches.semaphore.acquire(user, ready(()));
         let refusal = "other searches take too long: try again";
         let turn = turns::within(self.shared.timeout, turn, turns::Kind::Searches, refusal).await?;
+        let call = "chat_search($1, $2, $3, $4, $5, $6, $7, $8)";
         let store = self.in_turn(turn);
-        match store.run_search(params).await {
+        Ok(store
+            .read_as_search("message, status", call, params)
+            .await?)
+    }
+
+    /// As [`Store::read_on`], within the time of a search: for what may read very much to show a page. Whose turn it is was settled before.
+    pub(super) async fn read_as_search(
+        &self,
+        columns: &str,
+        call: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, QueryFailure> {
+        match self.run_search(columns, call, params).await {
             Err(failure) if failure.fault.is_of_connection() => {
                 failure.renew(&self.shared.pool);
                 log::debug!("repeating a search on a new connection: {}", failure.text);
-                Ok(store.run_search(params).await?)
+                self.run_search(columns, call, params).await
             }
-            other => Ok(other?),
+            other => other,
         }
     }
 
-    async fn run_search(&self, params: &[Param<'_>]) -> Result<Vec<Row>, QueryFailure> {
-        let call = "chat_search($1, $2, $3, $4, $5, $6, $7, $8)";
-        let statement = self.select("message, status", call, params);
+    async fn run_search(
+        &self,
+        columns: &str,
+        call: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, QueryFailure> {
+        let statement = self.select(columns, call, params);
         let lease = self.lease(&self.shared.pool, statement.deadline).await?;
         // A deadline of its own: whoever waited long for a connection would have no time left for an answer.
         let deadline = Instant::now() + self.shared.searches.timeout;

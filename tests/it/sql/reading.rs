@@ -227,3 +227,18 @@ async fn what_must_not_scan_a_table_is_not_compiled_either() {
     let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(names, Vec::<String>::new());
 }
+
+/// The users may be a view, or so many that to read them all looks dear.
+#[tokio::test]
+async fn what_asks_for_users_is_not_compiled() {
+    let database = Database::fresh().await;
+    let asks =
+        "pg_proc p where p.prosecdef and p.provolatile <> 'i' and p.prosrc like '%chat_users() u%'";
+    assert!(database.count(asks).await > 5);
+    let compiled =
+        format!("select p.proname::text from {asks} and not 'jit=off' = any (p.proconfig)");
+    let rows = database.sql().await.query(&compiled, &[]).await;
+    let rows = rows.expect("functions");
+    let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(names, Vec::<String>::new());
+}
