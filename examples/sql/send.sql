@@ -14,4 +14,4 @@ insert into messages (conversation_id, sender_id, content) values (:'conversatio
 select chat_send_message(:'conversation', :'sender', 'from psql, once', client_message_id => 'psql-example') ->> 'seq' as seq;
 
 update messages set is_read = true
- where conversation_id = :'conversation' and sender_id = :'sender' and not is_read;
+ where reader_id = :'reader' and conversation_id = :'conversation' and not is_read and deleted_at is null;
