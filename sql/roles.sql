@@ -119,7 +119,7 @@ declare
   types constant name[] := array['chat_change', 'chat_message_type', 'chat_row_now'];
   routines constant name[] := array[
     'chat_active_at', 'chat_active_users', 'chat_activity_lag', 'chat_are_participants', 'chat_call_roll', 'chat_change_type',
-    'chat_changes_exceed', 'chat_changes_removed', 'chat_changes_since', 'chat_channel', 'chat_clear_roll', 'chat_conversation_event_head', 'chat_conversation_exists', 'chat_conversation_json',
+    'chat_changes_exceed', 'chat_changes_removed', 'chat_changes_since', 'chat_channel', 'chat_clear_roll', 'chat_conversation', 'chat_conversation_event_head', 'chat_conversation_exists', 'chat_conversation_has_shown_times', 'chat_conversation_json',
     'chat_conversations_after_delete', 'chat_conversations_after_insert', 'chat_conversations_before_change', 'chat_create_ticket', 'chat_delete_message',
     'chat_edit_message', 'chat_end_rolls', 'chat_event_head', 'chat_fail_dropped', 'chat_fail_moved', 'chat_follow', 'chat_forget_user',
     'chat_get_conversation', 'chat_get_message', 'chat_get_user', 'chat_grant_service', 'chat_has_answerable_size', 'chat_has_read', 'chat_has_shown_times', 'chat_heartbeat', 'chat_held_replica_keys',
@@ -291,6 +291,7 @@ begin
   execute format('grant insert (conversation_id, sender_id, content, message_type, client_message_id) on %I.messages to %I',
                  schema, integrator);
   execute format('grant insert (participant1_id, participant2_id) on %I.conversations to %I', schema, integrator);
+  execute format('grant execute on function %I.chat_conversation(uuid, uuid) to %I', schema, integrator);
   execute format('grant update (content, message_type, is_read, deleted_at) on %I.messages to %I', schema, integrator);
   execute format('grant delete on %I.messages to %I', schema, integrator);
   execute format('grant execute on function %I.chat_send_message(uuid, uuid, text, text, text) to %I',

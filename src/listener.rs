@@ -160,6 +160,7 @@ impl Listener {
             dispatcher.beats(),
             reading.identity.clone(),
             reading.progress(),
+            Arc::clone(&self.stats),
         )));
         self.state.send_replace(State::Live {
             last_echo: Instant::now(),

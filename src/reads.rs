@@ -1,7 +1,7 @@
 //! Turns of reads over HTTP: pages of lists, single objects, counts. Reading costs no writes, so no rate limits it; but a user who asks
 //! without a pause, or for what takes long, must leave the others their connections to the database.
 //!
-//! Searches have turns of their own: see [`Store::search`].
+//! Lists of users have turns of their own ([`Reads::directory_turn`]), and so have searches ([`Store::search`]).
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -42,12 +42,26 @@ impl Reads {
             // A server that asks for whomever it likes.
             Holder::Service(_) | Holder::Anybody => return Ok(self.store.clone()),
         }
-        match self.store.in_turn_of_reads(holder, self.most).await? {
-            Some(store) => Ok(store),
-            None => Err(Error::TooManyRequests {
-                message: format!("more than {} reads at a time", self.most),
-                retry_after: RETRY_AFTER,
-            }),
+        let store = self.store.in_turn_of_reads(holder, self.most).await?;
+        store.ok_or_else(|| self.too_many())
+    }
+
+    /// The same for a list that goes by the host's names, of users or of conversations, which may read very much: who waits for one keeps no
+    /// other read waiting. Whoever asks for many users, such as a gateway, takes turns as well, as many at a time as there are.
+    pub async fn directory_turn(&self, holder: Holder) -> Result<Store, Error> {
+        match holder {
+            Holder::User(_) | Holder::Conversation(_) => {
+                let store = self.store.in_turn_of_directory(holder, self.most).await?;
+                store.ok_or_else(|| self.too_many())
+            }
+            Holder::Service(_) | Holder::Anybody => self.store.in_any_turn_of_directory().await,
+        }
+    }
+
+    fn too_many(&self) -> Error {
+        Error::TooManyRequests {
+            message: format!("more than {} reads at a time", self.most),
+            retry_after: RETRY_AFTER,
         }
     }
 }
@@ -111,5 +125,49 @@ mod tests {
         }
         assert!(reads.turn(conversation).now_or_never().is_none());
         assert!(reads.turn(Holder::Anybody).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_user_has_one_list_of_users_at_a_time_and_all_together_leave_the_other_reads_theirs()
+    {
+        let reads = reads(&[]);
+        let first = reads.directory_turn(user(1)).await.unwrap();
+        assert!(reads.directory_turn(user(1)).now_or_never().is_none());
+        let _second = reads.directory_turn(user(2)).await.unwrap();
+        for holder in [user(3), Holder::Anybody] {
+            assert!(reads.directory_turn(holder).now_or_never().is_none());
+            assert!(reads.turn(holder).now_or_never().is_some());
+        }
+        drop(first);
+        assert!(
+            reads
+                .directory_turn(Holder::Anybody)
+                .now_or_never()
+                .is_some()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_of_users_that_waits_too_long_for_its_turn_is_refused() {
+        let reads = reads(&[("DB_TIMEOUT_SECONDS", "2")]);
+        let _two = (
+            reads.directory_turn(Holder::Anybody).await.unwrap(),
+            reads.directory_turn(Holder::Anybody).await.unwrap(),
+        );
+        let Err(Error::Unavailable { message, .. }) = reads.directory_turn(user(1)).await else {
+            panic!("a third has its turn");
+        };
+        assert_eq!(message, "other lists of users take too long: try again");
+    }
+
+    #[tokio::test]
+    async fn a_user_who_has_too_many_lists_of_users_under_way_is_told_so() {
+        let reads = reads(&[("MAX_READS_PER_USER", "1")]);
+        let _one = reads.directory_turn(user(1)).await.unwrap();
+        let Err(Error::TooManyRequests { message, .. }) = reads.directory_turn(user(1)).await
+        else {
+            panic!("a second one waits");
+        };
+        assert_eq!(message, "more than 1 reads at a time");
     }
 }

@@ -91,6 +91,8 @@ struct Shared {
     searches: Turns,
     /// Of reads over HTTP.
     reads: Turns,
+    /// Of lists that go by the host's names.
+    directory: Turns,
     replays: Turns,
     connector: Connector,
     /// The schema, quoted, with its dot: what every function's name starts with.
@@ -168,6 +170,11 @@ impl Store {
                 "searches",
                 "other searches take too long: try again",
                 (shares.searches, 1),
+            ),
+            directory: turns(
+                "directory",
+                "other lists of users take too long: try again",
+                (shares.directory, 1),
             ),
             reads: turns(
                 "reads",

@@ -17,6 +17,8 @@ create index chat_purged_changed on chat_purged (change_xid);
 -- ids, from the one after `after_conversation`, as many at most as messages; `next_conversation` is what to say as
 -- `after_conversation` in the next step, null when there are no more. Behind the last one comes what is left of conversations
 -- that were deleted: tombstones of their messages, and their own.
+-- A step also ends behind 60 conversations that it has changed, or found busy: each is a subtransaction, and with more than 64 that have a
+-- number every snapshot in the cluster would have to look them up in pg_subtrans (PostgreSQL manual, "Subtransactions").
 -- `busy`: conversations that were left for another time, since somebody held one of the rows, or a trigger of the host's has kept a message,
 -- or, under repeatable read, one of the rows was changed since the transaction's beginning.
 --
@@ -34,6 +36,8 @@ as $$
 declare
   candidate record;
   visited bigint := 0;
+  most_changed constant bigint := 60;
+  changed bigint := 0;
   room bigint;
   ids uuid[];
   top_seq bigint;
@@ -121,9 +125,11 @@ begin
             on conflict (conversation_id) do update
            set change_xid = greatest(chat_own_xid(p.change_xid), excluded.change_xid),
                purged_at = now();
+        changed := changed + 1;
       end if;
     exception when lock_not_available or serialization_failure then
       busy := busy + 1;
+      changed := changed + 1;
       ids := null;
       old_ids := null;
     end;
@@ -133,8 +139,9 @@ begin
     exit when messages + tombstones >= max_messages;
     next_conversation := candidate.id;
     visited := visited + 1;
+    exit when changed = most_changed;
   end loop;
-  if messages + tombstones < max_messages and visited < max_messages then
+  if messages + tombstones < max_messages and visited < max_messages and changed < most_changed then
     next_conversation := null;
     if only_conversation is null then
       -- Nobody reads these any more, but a tombstone names the sender of its message.

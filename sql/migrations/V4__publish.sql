@@ -674,8 +674,19 @@ create trigger chat_messages_after_delete after delete on messages
 
 -- conversations ------------------------------------------------------------------------------------
 
+-- The same of a conversation, which lists and frames show, and lists are sorted by.
+create function chat_conversation_has_shown_times(c conversations) returns boolean
+language sql immutable parallel safe
+as $$
+  select least(c.created_at, c.updated_at) >= timestamptz '0001-01-01 00:00:00+00'
+         and greatest(c.created_at, c.updated_at) <= chat_last_time()
+$$;
+
 -- Keeps `updated_at - chat_activity_lag() < active_at <= updated_at`, whoever changes the row. Sends set active_at
 -- themselves, so that for them only the condition is evaluated.
+--
+-- Refuses times that cannot be shown, but for those that a row has had: adopted rows may have any, and go on. An `updated_at` out of bounds
+-- is far from what active_at was, so that the conditions below need not ask for it.
 --
 -- The participants never change: messages, their readers and what was told of them are of these two.
 --
@@ -690,6 +701,9 @@ set jit = off
 set enable_seqscan = off
 as $$
 begin
+  if not chat_conversation_has_shown_times(new) and (tg_op = 'INSERT' or chat_conversation_has_shown_times(old)) then
+    raise exception 'the times of a conversation must be in the years 1 to 9999' using errcode = 'check_violation';
+  end if;
   if tg_op = 'UPDATE' and (new.participant1_id, new.participant2_id) is distinct from (old.participant1_id, old.participant2_id) then
     raise exception 'participant1_id and participant2_id of a conversation cannot change' using errcode = 'check_violation';
   end if;
@@ -719,14 +733,16 @@ begin
     'create trigger zz_chat_conversations_before_insert before insert on conversations
        for each row
        when (%s or new.create_xid is distinct from pg_current_xact_id() or new.last_seq <> 0
-             or num_nonnulls(new.last_message_id, new.last_xid, new.unread_xid) > 0)
+             or num_nonnulls(new.last_message_id, new.last_xid, new.unread_xid) > 0
+             or least(new.created_at, new.active_at) < timestamptz ''0001-01-01 00:00:00+00''
+             or greatest(new.created_at, new.active_at) > timestamptz ''9999-12-31 23:59:59.999999+00'')
        execute function chat_conversations_before_change()', is_misplaced);
 end
 $$;
 
 -- By the columns that a statement names: one of pgchat's own, for each message, does not even come to the condition.
-create trigger zz_chat_conversations_before_reassign before update of participant1_id, participant2_id on conversations
-  for each row when (new.participant1_id <> old.participant1_id or new.participant2_id <> old.participant2_id)
+create trigger zz_chat_conversations_before_reassign before update of participant1_id, participant2_id, created_at on conversations
+  for each row when (new.participant1_id <> old.participant1_id or new.participant2_id <> old.participant2_id or new.created_at <> old.created_at)
   execute function chat_conversations_before_change();
 
 create function chat_conversations_after_insert() returns trigger

@@ -529,6 +529,7 @@ language plpgsql
 security definer
 set search_path from current
 set lock_timeout = '100ms'
+set jit = off
 as $$
 #variable_conflict use_variable
 declare
@@ -580,6 +581,43 @@ begin
   end if;
   return query select case when made is null then 'existed' else 'created' end,
                       chat_conversation_json(found_row, reader);
+end
+$$;
+
+-- For other programs: the id of the conversation of two users, in either order, which is made when there is none. With the rights of whoever
+-- calls it, who needs those of a plain insert: to insert the two participants, and to select.
+-- Errors: those of that insert (23502, 23503, 23514, and what a trigger of the host's raises); 09000 where a trigger takes the row out of the
+-- insert (its function returned null), or another program deletes the conversation at this moment; 40001 where the transaction is not read
+-- committed, and another one has made the conversation since its snapshot.
+-- Locks: as the insert. It waits for whoever is making the same conversation, or deleting it.
+create function chat_conversation(user1 uuid, user2 uuid) returns uuid
+language plpgsql
+set search_path from current
+-- By the index, also when the plan was made for a smaller table.
+set enable_seqscan = off
+set jit = off
+as $$
+#variable_conflict use_variable
+declare
+  found_id uuid;
+begin
+  -- Mostly it is there, and then nothing is written, locked, or asked of a trigger.
+  for is_again in 0 .. 1 loop
+    select c.id into found_id from conversations c
+     where least(c.participant1_id, c.participant2_id) = least(user1, user2)
+       and greatest(c.participant1_id, c.participant2_id) = greatest(user1, user2);
+    exit when found or is_again = 1;
+    insert into conversations as c (participant1_id, participant2_id) values (user1, user2)
+        on conflict (least(participant1_id, participant2_id), greatest(participant1_id, participant2_id)) do nothing
+    returning c.id into found_id;
+    exit when found;
+    -- A new statement sees the row that another transaction has committed meanwhile.
+  end loop;
+  if found_id is null then
+    raise exception 'a trigger has dropped the conversation, or it was deleted at this moment'
+      using errcode = 'triggered_action_exception';
+  end if;
+  return found_id;
 end
 $$;
 

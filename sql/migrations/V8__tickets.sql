@@ -18,6 +18,7 @@ create function chat_create_ticket(ticket_hash bytea, ticket_user uuid, token_ex
 language sql volatile
 security definer
 set search_path from current
+set jit = off
 as $$
   insert into chat_tickets (hash, user_id, expires_at, token_expires_at)
   select ticket_hash, u.id, clock_timestamp() + make_interval(secs => seconds), to_timestamp(token_expires)
@@ -65,6 +66,7 @@ security definer
 set search_path from current
 -- Not planned anew for each length of the array.
 set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 declare
   half constant integer := cardinality(ids) / 2;

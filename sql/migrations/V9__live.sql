@@ -317,6 +317,7 @@ returns setof text
 language plpgsql stable
 security definer
 set search_path from current
+set jit = off
 as $$
 begin
   return query

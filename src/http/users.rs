@@ -130,7 +130,7 @@ async fn list(call: Call, filter: Checked<UserFilter>) -> Result<Response, Error
     let query = query.map(str::to_owned);
     let filter = UserFilter { query, ..filter };
     let holder = caller.holder(Holder::Anybody);
-    let store = call.services.reads.turn(holder).await?;
+    let store = call.services.reads.directory_turn(holder).await?;
     let listing = store.users(&filter, page).await?;
     page_response(&call.services, holder, "users", listing)
 }

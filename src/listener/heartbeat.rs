@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep_until;
 
 use super::reader::Progress;
+use super::status::Stats;
 use crate::model::{Beat, ReplicaId};
 use crate::position::Identity;
 use crate::store::Store;
@@ -82,6 +83,7 @@ pub(super) async fn beat(
     beats: Arc<Beats>,
     here: Identity,
     progress: Arc<Progress>,
+    stats: Arc<Stats>,
 ) -> String {
     let mut missing = Missing::default();
     loop {
@@ -92,7 +94,8 @@ pub(super) async fn beat(
                 store.renew_connections();
                 return torn(&here, &there);
             }
-            Ok(_) => {
+            Ok((_, horizon)) => {
+                stats.horizon.found(horizon, Instant::now());
                 let least = tokio::time::Instant::now() + interval / 2;
                 sleep_until(due.max(least)).await;
                 // In this order: what was done with by then had come, and had been echoed.
@@ -166,6 +169,7 @@ mod tests {
             Arc::clone(&beats),
             here,
             progress,
+            Arc::default(),
         );
         let beating = tokio::time::timeout(INTERVAL * 9 / 2, beating).await;
         assert!(beating.is_err(), "none was sent, so none is missed");
@@ -197,7 +201,7 @@ mod tests {
                 }
             };
             tokio::select! {
-                reason = beat(store, ReplicaId(Uuid::nil()), OFTEN, Arc::clone(&beats), Identity("".into()), Arc::default()) => panic!("{reason}"),
+                reason = beat(store, ReplicaId(Uuid::nil()), OFTEN, Arc::clone(&beats), Identity("".into()), Arc::default(), Arc::default()) => panic!("{reason}"),
                 () = some => {}
             }
         });

@@ -1,10 +1,13 @@
 //! What others may know of the listener: whether it is live, and its figures.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+
+use crate::position::Horizon;
+use crate::sync::lock;
 
 /// A view of the listener; clones see the same one.
 #[derive(Clone)]
@@ -28,6 +31,42 @@ pub struct Stats {
     pub catch_up_events: AtomicU64,
     /// The newest heartbeat's way through the queue, in microseconds.
     pub lag_micros: AtomicU64,
+    pub horizon: HorizonAge,
+}
+
+/// For how long the horizon has stood where it is, as heartbeats find it. It outlives the listener's sessions.
+#[derive(Default)]
+pub struct HorizonAge(Mutex<Option<Seen>>);
+
+#[derive(Clone, Copy)]
+struct Seen {
+    horizon: Horizon,
+    /// When it was found there for the first time.
+    since: Instant,
+    /// By the newest heartbeat: while none is taken nobody knows, and other figures tell of it.
+    age: Duration,
+}
+
+impl HorizonAge {
+    /// A heartbeat was taken, and found it here. It may have gone back: the database was restored.
+    pub fn found(&self, horizon: Horizon, now: Instant) {
+        let mut seen = lock(&self.0);
+        let since = match *seen {
+            Some(last) if last.horizon == horizon => last.since,
+            _ => now,
+        };
+        let age = now.saturating_duration_since(since);
+        *seen = Some(Seen {
+            horizon,
+            since,
+            age,
+        });
+    }
+
+    /// Nothing before the first heartbeat.
+    pub fn age(&self) -> Duration {
+        lock(&self.0).map_or(Duration::ZERO, |seen| seen.age)
+    }
 }
 
 /// How the listener is.
@@ -101,5 +140,20 @@ mod tests {
         assert_eq!(check(heartbeat * 2), Ok(()));
         let late = check(heartbeat * 4).expect_err("too long");
         assert!(late.starts_with("no heartbeat for "), "{late}");
+    }
+
+    #[test]
+    fn the_age_of_a_horizon_counts_from_when_it_was_first_found_there() {
+        let (age, start) = (HorizonAge::default(), Instant::now());
+        let mut found = |horizon, seconds| {
+            age.found(Horizon(horizon), start + Duration::from_secs(seconds));
+            age.age().as_secs()
+        };
+        assert_eq!(found(7, 0), 0);
+        assert_eq!(found(7, 10), 10);
+        assert_eq!(found(7, 20), 20);
+        assert_eq!(found(8, 30), 0, "it has moved");
+        assert_eq!(found(8, 40), 10);
+        assert_eq!(found(3, 50), 0, "it was put back");
     }
 }

@@ -237,6 +237,11 @@ impl Sources {
             self.listener.lag().as_secs_f64(),
         )?;
         figures.gauge(
+            "horizon_age_seconds",
+            "How long the horizon had not moved at the newest heartbeat",
+            self.listener.stats().horizon.age().as_secs_f64(),
+        )?;
+        figures.gauge(
             "notification_queue_usage_ratio",
             "Fraction of PostgreSQL's notification queue in use, asked every 10 s",
             self.queue_usage.get(),

@@ -119,6 +119,22 @@ impl Store {
         Ok(turn.map(|turn| self.in_turn(turn)))
     }
 
+    /// The same for a list that goes by the host's names, of which a holder has one at a time.
+    pub async fn in_turn_of_directory(
+        &self,
+        holder: Holder,
+        most: usize,
+    ) -> Result<Option<Self>, Error> {
+        let turn = self.shared.directory.of_within(holder, most).await?;
+        Ok(turn.map(|turn| self.in_turn(turn)))
+    }
+
+    /// The same for whoever may have all of these turns.
+    pub async fn in_any_turn_of_directory(&self) -> Result<Self, Error> {
+        let turn = self.shared.directory.of_anybody().await?;
+        Ok(self.in_turn(turn))
+    }
+
     /// The turn of this user to be read for, who was away. They are read for one at a time, and `ahead` comes before ([`Turns::of_after`]).
     /// `Unavailable` if it does not come in time.
     pub async fn turn_of_replays(
@@ -131,13 +147,14 @@ impl Store {
     }
 
     /// How many wait for a turn before they have, or wait for, a connection.
-    pub fn turns_waiting(&self) -> [(&'static str, usize); 6] {
+    pub fn turns_waiting(&self) -> [(&'static str, usize); 7] {
         let Shared {
             held_rows,
             searches,
             tickets,
             user_lookups,
             reads,
+            directory,
             replays,
             ..
         } = &*self.shared;
@@ -147,6 +164,7 @@ impl Store {
             tickets.waiting(),
             ("user_lookups", user_lookups.waiting()),
             reads.waiting(),
+            directory.waiting(),
             replays.waiting(),
         ]
     }

@@ -94,26 +94,28 @@ impl Store {
         .await
     }
 
-    /// By a name the user's conversations are looked through until the page is full.
+    /// By a name the user's conversations are looked through until the page is full, within the time of a search.
     async fn matching_conversations(
         &self,
         user: UserId,
         filter: ConversationFilter<'_>,
         page: Page,
     ) -> Result<Vec<Row>, Error> {
-        self.read(
-            "chat_list_matching_conversations($1, $2, $3, $4, $5, $6, $7)",
-            &[
-                (&user, Type::UUID),
-                (&filter.other, Type::UUID),
-                (&filter.unread_only, Type::BOOL),
-                (&filter.query, Type::TEXT),
-                (&(page.limit + 1), Type::INT8),
-                (&page.offset, Type::INT8),
-                (&PAGE_BYTES, Type::INT8),
-            ],
-        )
-        .await
+        let call = "chat_list_matching_conversations($1, $2, $3, $4, $5, $6, $7)";
+        let limit = page.limit + 1;
+        let params: [Param<'_>; 7] = [
+            (&user, Type::UUID),
+            (&filter.other, Type::UUID),
+            (&filter.unread_only, Type::BOOL),
+            (&filter.query, Type::TEXT),
+            (&limit, Type::INT8),
+            (&page.offset, Type::INT8),
+            (&PAGE_BYTES, Type::INT8),
+        ];
+        match filter.query {
+            Some(_) => self.read_as_search("*", call, &params).await,
+            None => self.read(call, &params).await,
+        }
     }
 
     /// One conversation as `reader` sees it. `NotFound` when there is no such conversation or user; `Forbidden` when the reader is not a

@@ -67,14 +67,23 @@ impl Store {
         let turn = self.shared.searches.of(Holder::User(user)).await?;
         let store = self.in_turn(turn);
         let call = "chat_search($1, $2, $3, $4, $5, $6, $7, $8)";
+        store.read_as_search("message, status", call, params).await
+    }
+
+    /// As [`Store::read`], within the time of a search: for what may read very much to show a page. Whose turn it is was settled before.
+    pub(super) async fn read_as_search(
+        &self,
+        columns: &str,
+        call: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, Error> {
         let statement = Statement {
             // Whoever waited long for a connection would have no time left for an answer.
             own_time: Some(self.shared.search_timeout),
-            ..store.select("message, status", call, params)
+            ..self.select(columns, call, params)
         };
         let pool = &self.shared.pool;
-        store
-            .read_on(pool, &statement)
+        self.read_on(pool, &statement)
             .await
             .map_err(|failure| match failure.fault {
                 Fault::NoAnswer => QueryFailure::search_given_up().into(),

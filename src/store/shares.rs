@@ -14,12 +14,15 @@ pub struct Shares {
     /// one of three to those who are in. Each is held for one ticket, and how fast browsers come back after the loss of a replica goes by
     /// their number.
     pub tickets: usize,
-    /// Of the requests' pool, those that searches may have, each of another user: a third. Nothing else that is read takes as long, or
-    /// depends as much on what a user has written into it.
+    /// Of the requests' pool, those that searches may have, each of another user: a third. Little else that is read takes as long, and
+    /// nothing depends as much on what a user has written into it.
     pub searches: usize,
     /// Of the requests' pool, those that reads over HTTP may use. Where there are several, one is left to what else is asked, such as whom a
     /// typing indicator is for: a send may follow that.
     pub reads: usize,
+    /// Of the requests' pool, those that lists which go by the host's names may have, each for another caller: a third. How long one takes
+    /// goes by the host's table, whose names no index need lead to.
+    pub directory: usize,
     /// Of the requests' pool, those that one user's reads may use at a time: a third. More would make nothing faster for whoever
     /// opens a page with a handful of requests.
     pub reads_of_a_user: usize,
@@ -46,6 +49,7 @@ impl Shares {
             tickets: (requests / 2).max(1),
             searches: (requests / 3).max(1),
             reads: (requests - 1).max(1),
+            directory: (requests / 3).max(1),
             reads_of_a_user: (requests / 3).max(1),
             changes,
             changes_of_a_user: (changes / 2).max(1),
@@ -70,6 +74,7 @@ mod tests {
                 tickets,
                 searches,
                 reads,
+                directory,
                 reads_of_a_user,
                 changes,
                 changes_of_a_user,
@@ -82,6 +87,7 @@ mod tests {
                     tickets,
                     searches,
                     reads,
+                    directory,
                     reads_of_a_user,
                     changes,
                     changes_of_a_user,
@@ -101,6 +107,7 @@ mod tests {
                 assert!(replays + user_lookups < requests, "{shares:?}");
                 assert!(replays + searches < requests, "{shares:?}");
                 assert!(searches + user_lookups < requests, "{shares:?}");
+                assert!(searches + directory < requests, "{shares:?}");
                 assert!(reads_of_a_user + user_lookups < requests, "{shares:?}");
             }
         }

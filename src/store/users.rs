@@ -45,10 +45,11 @@ impl Store {
             .collect()
     }
 
-    /// Users by last name, first name and id.
+    /// Users by last name, first name and id. `SearchTimeout` where that takes as long as a search may: the whole table may have to be read.
     pub async fn users(&self, filter: &UserFilter, page: Page) -> Result<Listing, Error> {
         let rows = self
-            .read(
+            .read_as_search(
+                "*",
                 "chat_list_users($1, $2, $3, $4, $5)",
                 &[
                     (&filter.role, Type::TEXT),

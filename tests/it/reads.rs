@@ -164,3 +164,65 @@ async fn a_users_turn_is_over_when_they_are_answered_though_others_ask_on_by_the
     again.batch_execute(unlock).await.expect("its end");
     assert_eq!(within("his count", of_henri).await.expect("a count"), 0);
 }
+
+/// Lists of users of the role that a test calls by Alice's id take as long as it wants: as in a table that is large, and has no index for them.
+async fn held_lists(more: &[(&str, &str)]) -> Held {
+    let function = Function {
+        name: "chat_list_users",
+        types: "text, boolean, text, bigint, bigint",
+        returns: "setof text",
+        call: "return query select * from chat_list_users_at_once($1, $2, $3, $4, $5)",
+    };
+    Held::set(function, more).await
+}
+
+fn list_of(held: &Held) -> impl Future<Output = Reply> + use<> {
+    let api = held.replica.api();
+    async move { api.get(&format!("/api/v1/users?role={ALICE}")).await }
+}
+
+/// Those of a gateway too, which are nobody's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_of_users_that_take_long_leave_everything_else_its_connections() {
+    let patient = [("SEARCH_TIMEOUT_SECONDS", "60")];
+    let held = held_lists(&patient).await;
+    let api = held.replica.api();
+    let conversation = api.open_conversation(CARLA, GRETA).await;
+    let mut asked = JoinSet::new();
+    held.come(&mut asked, 12, || list_of(&held)).await;
+    // Of the six connections for requests, where `DB_POOL_SIZE` is eight.
+    until_lock_waiters(&held.database, 2).await;
+    let figure = "pgchat_turns_waiting{kind=\"directory\"}";
+    until_metric(&held.replica, figure, 10.0).await;
+    let waiting = "pgchat_pool_waiting{pool=\"requests\"}";
+    until_metric(&held.replica, waiting, 0.0).await;
+    within("a list of conversations", api.conversations(CARLA)).await;
+    within("a count", api.unread_count(CARLA)).await;
+    within("a mark", api.mark_read(conversation, CARLA))
+        .await
+        .ok(200);
+    let page = within("a history", api.messages(conversation, "")).await;
+    page.ok(200);
+    within("a user", api.get(&format!("/api/v1/users/{CARLA}")))
+        .await
+        .ok(200);
+    assert_eq!(held.database.count(LOCK_WAITERS).await, 2);
+    held.gate.open().await;
+    while let Some(reply) = within("an answer", asked.join_next()).await {
+        reply.expect("a reply").ok(200);
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_users_that_takes_too_long_is_given_up_and_the_next_has_its_turn() {
+    let held = held_lists(&[("SEARCH_TIMEOUT_SECONDS", "1")]).await;
+    let reply = within("a refusal", list_of(&held)).await;
+    assert_eq!(reply.header("retry-after"), "5");
+    reply.refused(503, "search_timeout");
+    // It does not go on without anybody who waits for it.
+    until_lock_waiters(&held.database, 0).await;
+    let all = within("the others", held.replica.api().get("/api/v1/users")).await;
+    all.ok(200);
+    held.gate.open().await;
+    within("the list", list_of(&held)).await.ok(200);
+}

@@ -2,6 +2,7 @@
 
 mod clients;
 mod forgotten;
+mod portions;
 mod tombstones;
 
 use serde_json::Value;

@@ -5,6 +5,7 @@ mod keys;
 mod language;
 mod merging;
 mod parser;
+mod pinned;
 mod snippets;
 mod steps;
 mod turns;

@@ -15,6 +15,7 @@ mod interface;
 mod marks;
 mod meddling;
 mod nested;
+mod opening;
 mod outright;
 mod packing;
 mod reading;

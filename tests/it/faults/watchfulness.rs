@@ -79,6 +79,25 @@ async fn a_filling_queue_is_seen_and_slow_notifications_are_logged() {
     assert!(lag < most, "{lag}, and the replica is {most} s old");
 }
 
+/// The horizon is the cluster's, and so is whoever holds it.
+#[tokio::test]
+async fn a_horizon_that_somebody_holds_is_seen_until_they_let_it_go() {
+    const FIGURE: &str = "pgchat_horizon_age_seconds";
+    let cluster = Cluster::private();
+    let database = Database::fresh_on(&cluster).await;
+    let replica = Replica::start(&database, &QUICK).await;
+    let holder = database.holding("select pg_current_xact_id()").await;
+    // Others write meanwhile, and each heartbeat does.
+    let first = until_metric_above(&replica, FIGURE, 2.0).await;
+    database.conversation(ALICE, BORIS).await;
+    let later = until_metric_above(&replica, FIGURE, first).await;
+    holder.batch_execute("commit").await.expect("its end");
+    eventually("it moves again", || async {
+        (replica.api().metric(FIGURE).await < later).then_some(())
+    })
+    .await;
+}
+
 /// An internal error says no more than that to callers; why, is in the log.
 #[tokio::test]
 async fn a_listener_that_fails_says_why_in_the_log_and_nowhere_else() {

@@ -60,6 +60,7 @@ async fn psql_sends_and_marks_as_read() {
     let mut scene = Scene::set().await;
     let grants = "grant insert (conversation_id, sender_id, content) on messages to ROLE;
                   grant insert (participant1_id, participant2_id) on conversations to ROLE;
+                  grant execute on function chat_conversation(uuid, uuid) to ROLE;
                   grant select on conversations, messages to ROLE;
                   grant update (is_read) on messages to ROLE;
                   grant execute on function chat_send_message(uuid, uuid, text, text, text) to ROLE";

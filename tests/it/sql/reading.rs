@@ -227,3 +227,62 @@ async fn what_must_not_scan_a_table_is_not_compiled_either() {
     let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(names, Vec::<String>::new());
 }
+
+/// The users may be a view, or so many that to read them all looks dear.
+#[tokio::test]
+async fn what_asks_for_users_is_not_compiled() {
+    let database = Database::fresh().await;
+    let asks =
+        "pg_proc p where p.prosecdef and p.provolatile <> 'i' and p.prosrc like '%chat_users() u%'";
+    assert!(database.count(asks).await > 5);
+    let compiled =
+        format!("select p.proname::text from {asks} and not 'jit=off' = any (p.proconfig)");
+    let rows = database.sql().await.query(&compiled, &[]).await;
+    let rows = rows.expect("functions");
+    let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(names, Vec::<String>::new());
+}
+
+/// What programs copy: without all of its conditions it would read a long conversation each time, and change what is deleted.
+#[tokio::test]
+async fn the_read_mark_that_is_shown_to_other_programs_reads_unread_messages_only() {
+    let database = Database::fresh().await;
+    database.without_autovacuum().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    for sql in [
+        &fill(conversation, 3_000),
+        "update messages set is_read = true where seq < 3000",
+        "update messages set deleted_at = now() where seq = 3000",
+        "vacuum analyze messages",
+        "analyze conversations",
+    ] {
+        database.execute(sql).await;
+    }
+    let shown = [
+        include_str!("../../../examples/sql/send.sql"),
+        include_str!("../../../sql/README.md"),
+    ];
+    for page in shown {
+        let begin = "update messages set is_read = true\n";
+        let (_, mark) = page.split_once(begin).expect("a read mark");
+        let (conditions, _) = mark.split_once(';').expect("its end");
+        let mark = format!("{begin}{conditions}")
+            .replace(":'reader'", &format!("'{BORIS}'"))
+            .replace("22222222-2222-4222-8222-222222222222", &BORIS.to_string())
+            .replace(":'conversation'", &format!("'{conversation}'"))
+            .replace(
+                "01a20a4d-3714-7b5d-a348-5d01ca1e1739",
+                &conversation.to_string(),
+            );
+        let read = read_by(&database.sql().await, "messages", &mark).await;
+        assert!(read < 20, "{read} by {mark}");
+        assert_eq!(database.count("messages where not is_read").await, 1);
+        database.execute(&fill(conversation, 2)).await;
+        database.execute(&mark).await;
+        assert_eq!(
+            database.count("messages where not is_read").await,
+            1,
+            "{mark}"
+        );
+    }
+}

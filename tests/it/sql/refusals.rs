@@ -62,6 +62,52 @@ async fn a_conversation_that_breaks_a_rule_is_refused() {
     scene.assert_silence().await;
 }
 
+/// Lists are sorted by them, and clients get them as RFC 3339. An adopted row that has another goes on.
+#[tokio::test]
+async fn a_conversation_whose_times_nobody_could_show_is_refused() {
+    let scene = Scene::set().await;
+    let insert = |columns: &str, values: &str| {
+        format!(
+            "insert into conversations (participant1_id, participant2_id, {columns}) values ('{ALICE}', '{CARLA}', {values})"
+        )
+    };
+    for time in ["infinity", "-infinity", "0001-01-01 BC", "10000-01-01Z"] {
+        let time = format!("'{time}'");
+        let inserts = [
+            insert("created_at", &time),
+            insert("updated_at", &time),
+            insert("updated_at, active_at", &format!("{time}, {time}")),
+        ];
+        let updates = ["created_at", "updated_at"]
+            .map(|column| format!("update conversations set {column} = {time}"));
+        for statement in inserts.iter().chain(&updates) {
+            let refused = scene.refused("23514", statement).await;
+            assert!(refused.contains("years 1 to 9999"), "{refused}");
+        }
+    }
+    assert_eq!(scene.database.count("conversations").await, 1);
+    for time in [
+        "0001-01-01 00:00:00+00",
+        "9999-12-31 23:59:59.999999+00",
+        "2024-05-01",
+    ] {
+        let both = format!("'{time}', '{time}'");
+        let fits = insert("created_at, updated_at", &both);
+        scene.database.execute(&fits).await;
+        let gone = format!("delete from conversations where participant2_id = '{CARLA}'");
+        scene.database.execute(&gone).await;
+    }
+    scene
+        .database
+        .execute("set session_replication_role = replica; update conversations set created_at = '-infinity', updated_at = 'infinity'")
+        .await;
+    scene.api().send(scene.conversation, ALICE, "on").await;
+    scene
+        .database
+        .execute("update conversations set updated_at = now()")
+        .await;
+}
+
 #[tokio::test]
 async fn a_repeated_id_or_client_message_id_is_a_unique_violation() {
     let mut scene = Scene::set().await;
