@@ -3,7 +3,8 @@
 //! Order of a session's start: register with the hub (live events then wait in its queue), resume,
 //! send the frames, go live, skipping what was sent already.
 
-use std::collections::HashMap;
+mod rows;
+
 
 use crate::config::Config;
 use crate::error::Error;
@@ -16,6 +17,14 @@ use crate::model::{UnixSeconds, UserId};
 use crate::position::{Cursor, Horizon, Incarnation, Snapshot};
 use crate::store::{Change, MissedChanges, MissedRead, Permit, Store};
 
+use rows::Rows;
+
+/// Bytes that sockets remember of their replays, all together, while something that they were sent may come once more.
+const REMEMBERED: usize = 64 * 1024 * 1024;
+
+/// What takes no more is not counted.
+const LITTLE: usize = 1024;
+
 /// Reads what clients missed.
 #[derive(Clone)]
 pub struct Replay {
@@ -24,6 +33,8 @@ pub struct Replay {
     limits: ReplayLimits,
     /// For what was read and is not sent yet. Apart from the turns: a client that takes what it missed slowly keeps no other from reading.
     budget: MemoryBudget,
+    /// For what was sent and may come once more.
+    memory: MemoryBudget,
 }
 
 /// Bounds of one replay; beyond them the client reloads.
@@ -66,7 +77,8 @@ pub enum Resume {
 /// The frames to send before anything live, and the memory of what they held.
 pub struct Missed {
     pub unsent: Unsent,
-    rows: HashMap<Subject, i64>,
+    rows: Rows,
+    _remembered: Reservation,
     /// What had ended when it was read, and so is told with it, or not at all: no read mark or reload of it behind what came of it since, and no
     /// row that the client has seen. Not after a crash, which gives numbers out again, as it does the revisions of `rows`.
     snapshot: Snapshot,
@@ -101,6 +113,7 @@ impl Replay {
             hub,
             limits,
             budget: MemoryBudget::new(limits.bytes.saturating_mul(limits.parallel)),
+            memory: MemoryBudget::exempting(LITTLE, REMEMBERED),
         }
     }
 
@@ -177,6 +190,9 @@ impl Replay {
         let Some(reservation) = self.budget.reserve(Holder::User(user), size) else {
             return resync("too much that was missed waits for its clients to take it");
         };
+        let Some(remembered) = self.room_to_remember(user, changes.len()) else {
+            return resync("too much of what was missed may come once more");
+        };
         // The hub's horizon was flushed and is below that snapshot; what it is above was sent.
         let reached = Cursor {
             identity: position.identity,
@@ -190,7 +206,17 @@ impl Replay {
             incarnation,
             reservation,
         );
-        Ok(Resume::Missed(missed))
+        Ok(Resume::Missed(Missed {
+            _remembered: remembered,
+            ..missed
+        }))
+    }
+
+    /// For what a socket of this user remembers of so many events. `None`: there is none left.
+    fn room_to_remember(&self, user: UserId, events: usize) -> Option<Reservation> {
+        // Of so little memory a budget would count whole KiB only.
+        let bytes = events.saturating_mul(Rows::EACH).next_multiple_of(1024);
+        self.memory.reserve(Holder::User(user), bytes)
     }
 }
 
@@ -214,11 +240,13 @@ impl Missed {
                 frames: Vec::with_capacity(changes.len()),
                 _reservation: reservation,
             },
-            rows: HashMap::new(),
+            rows: Rows::default(),
+            _remembered: Reservation::default(),
             snapshot,
             incarnation,
             seen_below,
         };
+        let mut sent = Vec::with_capacity(changes.len());
         // One after the other is let go, so that the data is not there twice.
         for (place, change) in changes.into_iter().enumerate() {
             let cursor = if place == last { &reached } else { &asked };
@@ -231,10 +259,9 @@ impl Missed {
                 cursor,
             ));
             let subject = Subject::of(event_type, change.subject, change.conversation, change.xid);
-            if !matches!(subject, Subject::Read { .. }) {
-                missed.rows.insert(subject, change.version);
-            }
+            sent.push((subject, change.version));
         }
+        missed.rows = Rows::of(sent);
         missed
     }
 
@@ -243,7 +270,8 @@ impl Missed {
     pub fn of_row(row: MessageId, version: i64, end: u64) -> Self {
         Self {
             unsent: Unsent::default(),
-            rows: HashMap::from([(Subject::Row(row), version)]),
+            rows: Rows::of([(Subject::Row(row), version)]),
+            _remembered: Reservation::default(),
             snapshot: Snapshot::until(end),
             incarnation: None,
             seen_below: Horizon::default(),
@@ -262,9 +290,9 @@ impl Missed {
         let created = event.as_update.as_ref().and_then(|update| update.created);
         match event.subject {
             subject @ (Subject::Row(_) | Subject::Conversation { .. }) => {
-                match self.rows.get(&subject) {
+                match self.rows.sent(subject) {
                     // A crash may have taken back what was sent, and given its revision to this.
-                    Some(sent) if *sent >= event.version && !has_crashed_since() => Repeat::Sent,
+                    Some(sent) if sent >= event.version && !has_crashed_since() => Repeat::Sent,
                     Some(_) => Repeat::Later,
                     // Its transaction had ended when the replay read, which would have told of the row had the client not seen it.
                     None if is_before_replay(event.xid) => Repeat::Sent,

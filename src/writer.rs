@@ -46,7 +46,7 @@ use crate::model::NewMessage;
 use crate::store::{Outgoing, Store};
 
 use batcher::Batcher;
-use pending::{Flow, Pending, Reply, answer, answer_all, expire};
+use pending::{Flow, Pending, Reply, answer, answer_all, expire, mark_unanswered};
 use storing::Storing;
 
 pub use accepted::{Acceptance, Accepted, Failed, FailureReason, Protocol};
@@ -165,6 +165,7 @@ impl Writer {
             tries: 0,
             sent: false,
             suspect: false,
+            had_no_answer: false,
             _reservation: reservation,
         };
         match self.queue.try_send(pending) {

@@ -1,9 +1,11 @@
 use uuid::Uuid;
 
 use super::*;
+use crate::config::Config;
 use crate::hub::AsUpdate;
 use crate::model::{ConversationId, MessageId};
 use crate::position::{Identity, Xid};
+use crate::testing;
 
 #[test]
 fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_behind() {
@@ -127,4 +129,23 @@ fn what_the_replay_has_seen_the_end_of_and_not_told_of_is_no_news() {
     // A crash may have given the number to something else.
     let there = Some(Incarnation(Uuid::from_u128(2)));
     assert_eq!(repeat(105, there), Repeat::New);
+}
+
+/// An open transaction of anybody's keeps all of it, however long.
+#[tokio::test]
+async fn what_sockets_remember_of_their_replays_is_bounded_and_there_is_room_again_when_it_is_over()
+{
+    const EVENTS: usize = 1000;
+    let config = Config::from_vars(&[("DB_HOST", "127.0.0.1"), ("DB_PORT", "1")]).expect("valid");
+    let replay = testing::services_of(testing::hub(1), config).replay;
+    let room = |number, events| replay.room_to_remember(UserId(Uuid::from_u128(number)), events);
+    let mut sockets: Vec<Reservation> = (0..10_000)
+        .map_while(|number| room(number, EVENTS))
+        .collect();
+    let bytes = |sockets: usize| sockets * EVENTS * Rows::EACH;
+    assert!(bytes(sockets.len()) <= REMEMBERED);
+    assert!(bytes(sockets.len()) > REMEMBERED / 10 * 9);
+    assert!(room(1 << 64, LITTLE / Rows::EACH).is_some());
+    sockets.pop();
+    assert!(room(1 << 64, EVENTS).is_some());
 }

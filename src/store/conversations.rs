@@ -4,6 +4,7 @@ use postgres_types::Type;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::lease::Param;
 use super::messages::dropped;
 use super::{Gone, Listing, PAGE_BYTES, Page, Store, listing, raw_json, single, unknown_status};
 use crate::error::{Denial, Error, Resource};

@@ -104,9 +104,7 @@ impl Store {
         deadline: Instant,
         gone: Gone<'_>,
     ) -> Result<Answer, Error> {
-        let Shared {
-            marks, held_rows, ..
-        } = &*self.shared;
+        let held_rows = &self.shared.held_rows;
         let answered = |answer: Result<Answer, RecvError>| {
             // Its task has ended by a panic.
             answer.map_err(|_| QueryFailure::no_answer().into())
@@ -115,8 +113,8 @@ impl Store {
             biased;
             answer = timeout_at(deadline, &mut in_line.answer) => match answer {
                 Ok(answer) => answered(answer),
-                Err(_) if marks.leave(in_line.id) => Err(held_rows.no_turn()),
-                Err(_) => answered(in_line.answer.await),
+                Err(_) if in_line.leave() => Err(held_rows.no_turn()),
+                Err(_) => answered((&mut in_line.answer).await),
             },
             () = gone => Err(CallerGone.into()),
         }

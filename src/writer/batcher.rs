@@ -13,7 +13,9 @@ use super::bisect::bisect;
 use super::lock_policy::LockPolicy;
 use super::slow_lane::SlowLane;
 use super::waiting::Waiting;
-use super::{Flow, MAX_BATCH_BYTES, Pending, Storing, WriterLimits, answer_all, expire};
+use super::{
+    Flow, MAX_BATCH_BYTES, Pending, Storing, WriterLimits, answer_all, expire, mark_unanswered,
+};
 use crate::store::{Locks, SendFailure};
 use crate::until::until;
 
@@ -166,7 +168,7 @@ impl Batcher {
 
     /// A batch without an answer, over another connection: in the slow lane where it may be something in the batch that takes long, so
     /// that only what came with it waits for it any longer.
-    async fn send_again(&mut self, batch: Vec<Pending>, failure: &SendFailure) {
+    async fn send_again(&mut self, mut batch: Vec<Pending>, failure: &SendFailure) {
         log::warn!("a batch had no answer and is sent again: {failure}");
         // What else is idle may be as silent.
         self.storing.store.renew_writer_connections();
@@ -178,6 +180,7 @@ impl Batcher {
         {
             let flows: HashSet<Flow> = batch.iter().map(Pending::flow).collect();
             let messages = batch.len();
+            mark_unanswered(&mut batch);
             self.divert_to_slow_lane(batch);
             self.slow_lane
                 .had_no_answer(&flows, messages, self.answer_timeout);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::answer_timeout::AnswerTimeout;
-use super::{Flow, Pending, Storing, answer, answer_all, expire};
+use super::{Flow, Pending, Storing, answer, answer_all, expire, mark_unanswered};
 use crate::error::Error;
 use crate::store::{AT_ONCE, Locks, Outcome, SendFailure};
 
@@ -103,7 +103,7 @@ pub(super) async fn bisect(
                     }
                     Err(failure) => {
                         let lane = lane_without_answer(storing, &failure).await;
-                        let portion = firsts.into_iter().chain(others);
+                        let portion = firsts.into_iter().chain(others).collect();
                         return left.without_answer(storing, lane, portion, untried);
                     }
                 }
@@ -211,10 +211,13 @@ impl Leftovers {
         mut self,
         storing: &Storing,
         lane: Lane,
-        portion: impl IntoIterator<Item = Pending>,
+        mut portion: Vec<Pending>,
         untried: impl IntoIterator<Item = Pending>,
     ) -> Self {
         storing.retries();
+        if matches!(lane, Lane::Slow) {
+            mark_unanswered(&mut portion);
+        }
         self.put(lane, portion);
         self.put(Lane::Fast, untried);
         self

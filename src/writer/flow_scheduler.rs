@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Flow, MAX_BATCH_BYTES, Pending, expire, waiting_budget};
+use super::{Flow, MAX_BATCH_BYTES, Pending, expire, mark_unanswered, waiting_budget};
 use crate::limits::{Holder, MemoryBudget};
 use crate::store::Locks;
 
@@ -189,7 +189,7 @@ impl FlowScheduler {
         match together.as_slice() {
             _ if !together.contains(&first) => Some(self.turn_of(first, Kind::Wait, wait, batch)),
             [only] => Some(self.turn_of(*only, Kind::Wait, wait, batch)),
-            _ => Some(self.look(&together)),
+            _ => Some(self.look(&together, batch)),
         }
     }
 
@@ -255,22 +255,30 @@ impl FlowScheduler {
         }
     }
 
-    /// The first message of each flow: those that are free again go through, however many are not.
-    fn look(&mut self, flows: &[Flow]) -> Turn {
+    /// The first message of each flow: those that are free again go through, however many are not. Those that are known to be free have their
+    /// share of the batch: with one at a time a busy flow would never get out of the lane.
+    fn look(&mut self, flows: &[Flow], batch: usize) -> Turn {
         let (mut messages, mut of, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut patience = Patience::Usual;
+        let share = (batch / flows.len()).max(1);
         for flow in flows {
-            if bytes < MAX_BATCH_BYTES
-                && let Some(waiting) = self.flows.get_mut(flow)
+            let Some(waiting) = self.flows.get_mut(flow) else {
+                continue;
+            };
+            let most = waiting.most_in_a_look(share);
+            while waiting.away < most
+                && bytes < MAX_BATCH_BYTES
                 && let Some(pending) = waiting.queue.pop_front()
             {
-                waiting.away = 1;
+                waiting.away += 1;
+                bytes += pending.bytes();
+                messages.push(pending);
+            }
+            if waiting.away > 0 {
+                of.push(*flow);
                 if waiting.patience() == Patience::Brief {
                     patience = Patience::Brief;
                 }
-                bytes += pending.bytes();
-                messages.push(pending);
-                of.push(*flow);
             }
         }
         Turn {
@@ -285,7 +293,7 @@ impl FlowScheduler {
     }
 
     /// A turn is over.
-    pub fn give_back(&mut self, done: Done, now: Instant) {
+    pub fn give_back(&mut self, mut done: Done, now: Instant) {
         let TurnOf {
             flows,
             kind,
@@ -297,6 +305,9 @@ impl FlowScheduler {
         if matches!(patience, Patience::After(_)) {
             let unanswered = done.silent.then_some(SILENT_PAUSE);
             self.next_patient = done.took.or(unanswered).map(|took| now + took);
+        }
+        if done.silent {
+            mark_unanswered(&mut done.again);
         }
         let of = flows.len();
         let (mut free_again, mut goes_on, mut all_in_vain) = (false, false, true);
@@ -327,6 +338,7 @@ impl FlowScheduler {
             if waiting.queue.is_empty() {
                 self.flows.remove(&flow);
             } else if answered == 0 {
+                waiting.is_free = false;
                 waiting.alone |= done.at_fault.contains(&flow);
                 waiting.turns += 1;
                 waiting.turns_since_long_wait = match kind {

@@ -23,6 +23,8 @@ pub(super) struct Pending {
     pub sent: bool,
     /// Alone it failed once in a way that a repeat may mend.
     pub suspect: bool,
+    /// In a transaction without an answer, though the database answered others: it may be what takes long.
+    pub had_no_answer: bool,
     /// Until it is answered.
     pub _reservation: Reservation,
 }
@@ -79,4 +81,11 @@ pub(super) fn answer_all(batch: Vec<Pending>, outcomes: Vec<Outcome>) -> Vec<Pen
     answered
         .filter_map(|(pending, outcome)| answer(pending, outcome))
         .collect()
+}
+
+/// They had no answer, though the database answered others.
+pub(super) fn mark_unanswered(messages: &mut [Pending]) {
+    for pending in messages {
+        pending.had_no_answer = true;
+    }
 }

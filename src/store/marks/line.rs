@@ -85,10 +85,25 @@ impl Waiter {
     }
 }
 
-/// Whoever waits for that answer.
+/// Whoever waits for that answer. Whoever drops it has left, unless their mark is being made: who waits holds a place in the reader's own line,
+/// too.
 pub struct InLine {
-    pub id: u64,
+    line: Arc<MarksLine>,
+    id: u64,
     pub answer: oneshot::Receiver<Answer>,
+}
+
+impl InLine {
+    /// Whether it still waited, and does no more.
+    pub fn leave(&self) -> bool {
+        self.line.leave(self.id)
+    }
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        self.leave();
+    }
 }
 
 /// What comes of a mark at first.
@@ -136,14 +151,8 @@ impl MarksLine {
     }
 
     pub fn figures(&self) -> MarksFigures {
-        let waiting = self
-            .state()
-            .waiting
-            .iter()
-            .filter(|it| it.is_there())
-            .count();
         MarksFigures {
-            waiting,
+            waiting: self.state().waiting.len(),
             batches: self.batches.load(Ordering::Relaxed),
             batched: self.batched.load(Ordering::Relaxed),
         }
@@ -160,9 +169,6 @@ impl MarksLine {
         let is_alone = !state.is_gathering && state.under_way == 0;
         if is_alone && let Ok(permit) = Arc::clone(&self.lead).try_acquire_owned() {
             return Ok(Place::First(self.lead_by(&mut state, Some(permit))));
-        }
-        if state.waiting.len() >= MAX_WAITING {
-            state.waiting.retain(Waiter::is_there);
         }
         if state.waiting.len() >= MAX_WAITING {
             return Err(Error::unavailable("too many others wait for the database"));
@@ -182,15 +188,17 @@ impl MarksLine {
             has_ended: false,
         });
         state.is_gathering = true;
-        Ok(Place::InLine(InLine { id, answer }, gathering))
+        let line = Arc::clone(self);
+        Ok(Place::InLine(InLine { line, id, answer }, gathering))
     }
 
-    /// Whether it still waited, and does no more.
-    pub fn leave(&self, id: u64) -> bool {
+    fn leave(&self, id: u64) -> bool {
         let mut state = self.state();
         // Whoever is left over keeps their place: they are in the order of their ids.
         let place = state.waiting.binary_search_by_key(&id, |waiter| waiter.id);
-        place.is_ok_and(|place| state.waiting.remove(place).is_some())
+        let left = place.ok().and_then(|place| state.waiting.remove(place));
+        drop(state);
+        left.is_some()
     }
 
     /// So many marks took too long: the next transactions have fewer, and a single one is in nobody's way. Of how many may be in one, a single
@@ -242,11 +250,10 @@ impl Gathering {
         acquire_owned(Arc::clone(&self.line.lead)).await
     }
 
-    /// Those who are next, without those who have gone away. `None`: nobody waits, and the task has ended.
+    /// Those who are next. `None`: nobody waits, and the task has ended.
     pub fn next_group(&mut self, permit: OwnedSemaphorePermit) -> Option<(Vec<Waiter>, Lead)> {
         let line = &self.line;
         let mut state = line.state();
-        state.waiting.retain(Waiter::is_there);
         refuse_the_late(&mut state.waiting);
         if !state.waiting.is_empty() {
             let most = state.most;

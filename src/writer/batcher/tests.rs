@@ -50,6 +50,7 @@ fn pending(conversation: u128, time: Duration, reply: Reply) -> Pending {
         tries: 0,
         sent: false,
         suspect: false,
+        had_no_answer: false,
         _reservation: Reservation::default(),
     }
 }

@@ -67,6 +67,7 @@ impl Lane {
             tries: 0,
             sent: false,
             suspect: false,
+            had_no_answer: false,
             _reservation: Reservation::default(),
         };
         if let Some(pending) = self.scheduler.push(pending, self.now) {

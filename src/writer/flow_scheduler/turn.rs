@@ -47,7 +47,7 @@ pub(in crate::writer) struct TurnOf {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// At the first message of each of several flows.
+    /// At the first message of each of several flows, or of those that are free at more.
     Look,
     Wait,
     LongWait,

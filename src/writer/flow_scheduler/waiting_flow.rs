@@ -24,6 +24,8 @@ pub(super) struct WaitingFlow {
     /// It is tried together with no more flows than this, itself included: half as many after each silence, until it has an answer. So
     /// what takes long is found among many, in few turns.
     pub together: usize,
+    /// Its last turn stored something of it, and did not take long: nobody holds its conversation.
+    pub is_free: bool,
     slowness: Slowness,
 }
 
@@ -56,6 +58,7 @@ impl WaitingFlow {
             turns_since_long_wait: 0,
             alone: false,
             together: usize::MAX,
+            is_free: false,
             slowness: Slowness::Unknown,
         }
     }
@@ -104,6 +107,17 @@ impl WaitingFlow {
         }
     }
 
+    /// How many of its messages are looked at together with those of other flows, of at most `share`: one, unless nothing keeps them. What had
+    /// no answer before comes one by one, or there would be a silence for each that is ahead of what takes long.
+    pub fn most_in_a_look(&self, share: usize) -> usize {
+        if !self.is_free || self.patience() != Patience::Usual {
+            return 1;
+        }
+        let first = self.queue.iter().take(share);
+        let quick = first.take_while(|pending| !pending.had_no_answer);
+        quick.count().max(1)
+    }
+
     /// From its front what is late. What is behind need not take long.
     pub fn take_late(&mut self, now: Instant) -> Vec<Pending> {
         let mut late = Vec::new();
@@ -131,6 +145,7 @@ impl WaitingFlow {
     /// In a transaction with so many messages, of so many flows.
     pub fn had_no_answer(&mut self, flows: usize, messages: usize) {
         self.together = self.together.min(flows / 2).max(1);
+        self.is_free = false;
         self.slowness = match (flows, messages, self.slowness) {
             (1, 1, Slowness::First { silences }) => Slowness::First {
                 silences: silences.saturating_add(1),
@@ -148,6 +163,7 @@ impl WaitingFlow {
         self.due = now;
         self.alone = false;
         self.together = usize::MAX;
+        self.is_free = !took_long;
         self.slowness = match self.slowness {
             Slowness::Unknown => Slowness::Unknown,
             _ if took_long => Slowness::First { silences: 0 },

@@ -90,14 +90,14 @@ fn who_comes_alone_is_first_and_who_comes_meanwhile_waits_unless_they_go() {
 async fn a_mark_whose_time_has_passed_is_not_begun() {
     let scene = Scene::set();
     let lead = scene.first(1);
-    let (late, gathering) = scene.waits(2);
+    let (mut late, gathering) = scene.waits(2);
     let mut gathering = gathering.expect("somebody is to gather");
     tokio::time::advance(DB_TIMEOUT).await;
     let (_in_time, _) = scene.waits(3);
     drop(lead);
     let (group, _lead) = next_group(&mut gathering).expect("those who wait");
     assert_eq!(group, [3]);
-    assert!(matches!(late.answer.await, Ok(Answer::TooLate)));
+    assert!(matches!((&mut late.answer).await, Ok(Answer::TooLate)));
 }
 
 /// However long that takes: otherwise, where each commit takes long, marks would be made one by one.
@@ -168,13 +168,25 @@ fn whoever_leaves_is_not_waited_for_and_whoever_is_taken_cannot_leave() {
     let lead = scene.first(1);
     let (leaves, gathering) = scene.waits(2);
     let (stays, _) = scene.waits(3);
-    assert!(scene.line.leave(leaves.id));
-    assert!(!scene.line.leave(leaves.id));
+    assert!(leaves.leave());
+    assert!(!leaves.leave());
     drop(lead);
     let mut gathering = gathering.expect("somebody is to gather");
     let (group, _lead) = next_group(&mut gathering).expect("another");
     assert_eq!(group, [3]);
-    assert!(!scene.line.leave(stays.id));
+    assert!(!stays.leave());
+}
+
+/// Others' marks may take long.
+#[test]
+fn whoever_goes_takes_along_their_place_in_their_own_line_at_once() {
+    let scene = Scene::set();
+    let _lead = scene.first(1);
+    let (goes, _gathering) = scene.waits(2);
+    let (stays, _) = scene.waits(3);
+    drop(goes);
+    let left: Vec<u64> = scene.line.state().waiting.iter().map(|it| it.id).collect();
+    assert_eq!(left, [stays.id]);
 }
 
 #[test]

@@ -169,6 +169,43 @@ fn what_is_ahead_of_a_slow_message_has_an_answer_after_each_silence() {
     }
 }
 
+/// Each silence with the usual patience is as long as one of the fast lane, and everybody in the slow lane waits for it.
+#[test]
+fn a_slow_message_behind_quick_ones_of_several_free_flows_is_found_in_few_silences() {
+    const FLOWS: u128 = 8;
+    let all: Vec<u128> = (0..FLOWS).collect();
+    for place in 0..10 {
+        let mut lane = Lane::new(100);
+        lane.batch = 100;
+        let mut slow = 0;
+        for number in 0..10 {
+            for conversation in 0..FLOWS {
+                let sent = lane.push(conversation);
+                if (conversation, number) == (3, place) {
+                    slow = sent;
+                }
+            }
+        }
+        let (mut usual, mut brief) = (0, 0);
+        loop {
+            let turn = lane.next_turn();
+            if !numbers(&turn).contains(&slow) {
+                lane.end(turn, &all);
+                continue;
+            }
+            match turn.of.patience {
+                Patience::After(_) => break,
+                Patience::Usual => usual += 1,
+                Patience::Brief => brief += 1,
+            }
+            lane.end_silent(turn);
+        }
+        // Together with what is ahead of it, and once it is the first.
+        assert!(usual <= 2, "{usual} for that at {place}");
+        assert!(brief <= 4, "{brief} for that at {place}");
+    }
+}
+
 /// So nobody else has to wait for it, however many quick messages there are of others.
 #[test]
 fn what_takes_long_waits_alone_whatever_becomes_of_messages_of_other_flows() {

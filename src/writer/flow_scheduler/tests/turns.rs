@@ -44,6 +44,76 @@ fn of_many_flows_one_message_each_is_looked_at_together() {
 }
 
 #[test]
+fn flows_that_are_free_go_through_with_all_that_the_batch_has_room_for() {
+    const EACH: u128 = 20;
+    let mut lane = Lane::new(100);
+    for _ in 0..EACH {
+        lane.push(1);
+        lane.push(2);
+    }
+    let held = lane.push(3);
+    let mut sizes = Vec::new();
+    while lane.scheduler.len() > 1 {
+        let turn = lane.turn().expect("what is free goes on at once");
+        sizes.push(turn.messages.len());
+        lane.end(turn, &[1, 2]);
+    }
+    assert_eq!(sizes, [3, 8, 8, 8, 8, 6]);
+    assert!(!lane.answered().contains(&held));
+}
+
+/// More often than there are turns of one message.
+#[test]
+fn flows_that_are_free_get_out_of_the_lane_though_their_senders_send_on() {
+    let mut lane = Lane::new(1000);
+    let send = |lane: &mut Lane, each| {
+        for _ in 0..each {
+            lane.push(1);
+            lane.push(2);
+        }
+    };
+    send(&mut lane, 20);
+    for turns in 0.. {
+        assert!(turns < 30, "{} still wait", lane.scheduler.len());
+        let Some(turn) = lane.turn() else { break };
+        lane.end(turn, &[1, 2]);
+        if !lane.scheduler.is_empty() {
+            send(&mut lane, 2);
+        }
+    }
+    lane.assert_empty();
+}
+
+#[test]
+fn one_that_is_held_again_comes_back_in_order_and_is_looked_at_by_one_message() {
+    let mut lane = Lane::new(100);
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for _ in 0..6 {
+        first.push(lane.push(1));
+        second.push(lane.push(2));
+    }
+    let turn = lane.next_turn();
+    lane.end(turn, &[1, 2]);
+    let turn = lane.next_turn();
+    assert_eq!(turn.messages.len(), BATCH);
+    lane.end(turn, &[2]);
+    let turn = lane.next_turn();
+    assert_eq!(numbers(&turn), second[5..]);
+    second.push(lane.push(2));
+    lane.end(turn, &[]);
+    // Both are held now, and one of each is looked at whenever both are due.
+    let both = loop {
+        let turn = lane.next_turn();
+        if !turn.is_of_one_flow() {
+            break numbers(&turn);
+        }
+        lane.end(turn, &[]);
+    };
+    assert_eq!(both.len(), 2);
+    assert!(both.contains(&first[1]) && both.contains(&second[5]));
+}
+
+#[test]
 fn after_a_look_in_vain_the_lane_rests_for_as_long_as_it_took() {
     const MANY: u128 = 3 * BATCH as u128;
     let mut lane = Lane::new(100);
