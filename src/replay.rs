@@ -5,7 +5,6 @@
 
 mod rows;
 
-
 use crate::config::Config;
 use crate::error::Error;
 use crate::frame::{EventType, Frame};

@@ -18,7 +18,7 @@ use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{CancelToken, Client, Config, Error};
 use tokio_util::task::AbortOnDropHandle;
 
-pub use tls::{DbConnection, TlsError, check_ca_file};
+pub use tls::{DbConnection, check_ca_file};
 
 use hosts::Hosts;
 use timelines::Timelines;
