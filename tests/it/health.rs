@@ -247,7 +247,8 @@ async fn a_read_that_is_repeated_has_no_more_time_for_that() {
     let settings = [&proxy.for_all()[..], &timeout].concat();
     let replica = Replica::start(&database, &settings).await;
     let api = replica.api();
-    api.get("/api/v1/users").await.ok(200);
+    let user = format!("/api/v1/users/{ALICE}");
+    api.get(&user).await.ok(200);
 
     proxy.mute();
     let clock = RunningTime::start();
@@ -256,7 +257,7 @@ async fn a_read_that_is_repeated_has_no_more_time_for_that() {
         proxy.cut_muted();
         clock.elapsed()
     };
-    let asked = async { (api.get("/api/v1/users").await, clock.elapsed()) };
+    let asked = async { (api.get(&user).await, clock.elapsed()) };
     let ((reply, answered), lost) = tokio::join!(asked, losing);
     reply.refused(503, "unavailable");
     // A second is left; whoever begins anew waits as long as a connection may take.
