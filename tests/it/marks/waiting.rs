@@ -112,6 +112,28 @@ async fn callers_who_hang_up_take_no_mark_with_them_and_leave_no_turn_behind() {
     assert_eq!(crowd.transactions().await, 1);
 }
 
+/// As a page that is loaded anew: however long others' marks take, the next thing that its user changes need not wait for what was given up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_hangs_up_and_marks_again_is_in_line_with_the_others() {
+    let mut crowd = Crowd::of(1).await;
+    let (conversation, reader) = crowd.readers[0];
+    crowd.begin().await;
+    let mut caller = Raw::connect(&crowd.replica).await;
+    let line = format!("PUT /api/v1/chat/conversations/{conversation}/read?user_id={reader}");
+    caller.request(&line, &[]).await;
+    crowd.until_waiting(1).await;
+    drop(caller);
+    crowd.until_waiting(0).await;
+    let mut marks = crowd.all_mark();
+    crowd.until_waiting(1).await;
+    crowd.go_on().await;
+    let (number, reply) = within("an answer", marks.join_next())
+        .await
+        .expect("one")
+        .expect("an answer");
+    crowd.assert_is_marked(number, &reply);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_is_told_to_end_makes_the_marks_that_wait() {
     let mut crowd = Crowd::of(12).await;
