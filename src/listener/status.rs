@@ -125,6 +125,7 @@ impl ListenerStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::position::Xid;
 
     /// A connection alone is not enough: it may be there while no heartbeat can be sent.
     #[test]
@@ -152,8 +153,8 @@ mod tests {
     #[test]
     fn the_age_of_a_horizon_counts_from_when_it_was_first_found_there() {
         let (age, start) = (HorizonAge::default(), Instant::now());
-        let mut found = |horizon, seconds| {
-            age.found(Horizon(horizon), start + Duration::from_secs(seconds));
+        let found = |horizon: u64, seconds| {
+            age.found(Horizon(Xid(horizon)), start + Duration::from_secs(seconds));
             age.age().as_secs()
         };
         assert_eq!(found(7, 0), 0);
