@@ -237,7 +237,7 @@ async fn the_start_says_how_to_try_it_out() {
     assert_eq!(
         said(&trusted, ">   their conversation"),
         Some(format!(
-            "curl 'http://127.0.0.1:{port}/api/v1/chat/conversations/{AMELIE}'"
+            "curl 'http://127.0.0.1:{port}/api/v1/chat/users/{AMELIE}/conversations'"
         ))
     );
     assert_eq!(said(&trusted, ">   a token"), None);
@@ -261,7 +261,7 @@ async fn the_start_says_how_to_try_it_out() {
     assert_eq!(
         said(&asking, ">   their conversation"),
         Some(format!(
-            "curl -H \"authorization: Bearer $TOKEN\" 'http://127.0.0.1:{port}/api/v1/chat/conversations/{AMELIE}'"
+            "curl -H \"authorization: Bearer $TOKEN\" 'http://127.0.0.1:{port}/api/v1/chat/users/{AMELIE}/conversations'"
         ))
     );
 }
