@@ -1,7 +1,7 @@
 // What could not be had is asked for again without anybody who asks: with growing pauses, and at once when there is a connection again.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertFocus, at, balancer, box, bubble, CONVERSATION, cutOff, drawn, eventually, held, LUKASZ, patient, post, replica, replicas, stage, talking, visit } from './support.js';
+import { AMELIE, assertFocus, at, balancer, box, bubble, CONVERSATION, cutOff, drawn, eventually, held, listOf, LUKASZ, patient, post, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -94,7 +94,7 @@ test('a search without a net is done at once when there is one again', async () 
 
 test('what a search leads to is gone to, also where it was faster than the list', async () => {
   const page = await visit(`${replica.url}/docs/`);
-  const { asked, release } = await held(page, `**/conversations/${AMELIE}?*`);
+  const { asked, release } = await held(page, listOf(AMELIE));
   await page.goto(at(replica.url, AMELIE));
   await asked();
   await field(page).fill('flat');
@@ -286,7 +286,7 @@ test('a place that a search leads to and that could not be read is gone to once 
 
 test('a list that could not be read at first is read at once when there is a connection again', async () => {
   const page = await visit(`${replica.url}/docs/`, { forgive: FORGIVEN, before: patient });
-  const conversations = await broken(page, `**/conversations/${AMELIE}?*`);
+  const conversations = await broken(page, listOf(AMELIE));
   await page.goto(at(replica.url, AMELIE));
   await page.getByText('The conversations could not be loaded').waitFor();
   conversations.mend();
@@ -300,7 +300,7 @@ test('a list that could not be read anew is, by itself; it is told once', async 
   const { seq } = await post(replica.url, LUKASZ, 'read elsewhere');
   await post(replica.url, LUKASZ, 'not read yet');
   await row.getByText('not read yet', { exact: true }).waitFor();
-  const conversations = await broken(page, `**/conversations/${AMELIE}?*`);
+  const conversations = await broken(page, listOf(AMELIE));
   await page.evaluate(() => {
     window.said = 0;
     new MutationObserver(() => window.said++).observe(document.querySelector('.notice'), { childList: true });
@@ -321,7 +321,7 @@ test('conversations further down that could not be read come by themselves', asy
     select '${me}', id, t.at, t.at from users, lateral (select now() - interval '1 day' + split_part(last_name, ' ', 2)::integer * interval '2 minutes' as at) t where first_name = 'Many' and id <> '${me}'`);
   const page = await visit(at(replica.url, me), REFUSED);
   await page.locator('.list .row').first().waitFor();
-  const more = await broken(page, `**/conversations/${me}?*`, (url) => url.searchParams.has('offset'));
+  const more = await broken(page, listOf(me), (url) => url.searchParams.has('offset'));
   await page.locator('.list .row').last().scrollIntoViewIfNeeded();
   await page.locator('.notice').getByText('More conversations could not be loaded: the database cannot be reached').waitFor();
   more.mend();
@@ -331,7 +331,7 @@ test('conversations further down that could not be read come by themselves', asy
   // An address that names one of those is no wrong one, only because they could not be read.
   const id = await replicas.sql(`select id from conversations where participant2_id = '${oldest}'`);
   const later = await visit(`${replica.url}/docs/`, REFUSED);
-  const again = await broken(later, `**/conversations/${me}?*`, (url) => url.searchParams.has('offset'));
+  const again = await broken(later, listOf(me), (url) => url.searchParams.has('offset'));
   await later.goto(at(replica.url, talking(me, id)));
   await later.locator('.notice').getByText('More conversations could not be loaded').waitFor();
   again.mend();

@@ -1,7 +1,7 @@
 // A conversation that another program deletes: who has it open, and who was away.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertFocus, at, balancer, bubble, contents, cutOff, eventually, LUKASZ, post, reachable, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertFocus, at, balancer, bubble, contents, cutOff, eventually, isListOf, listOf, LUKASZ, post, reachable, replica, replicas, say, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
 
@@ -24,7 +24,7 @@ async function assertGone(page, front, { me, lost, stays }) {
   await page.locator(`[data-conversation="${lost}"]`).waitFor({ state: 'detached' });
   assert.equal(await page.locator('.edge').getByRole('button').count(), 0);
   let read = 0;
-  page.on('request', (request) => (read += request.url().includes(`/conversations/${me}?`)));
+  page.on('request', (request) => (read += isListOf(request.url(), me)));
   let times = 0;
   const back = async () => {
     await page.locator('.banner').waitFor({ state: 'hidden' });
@@ -119,7 +119,7 @@ test('a conversation that the list lacks for a moment is not taken for gone', as
     return route.fulfill({ json: { ...without(open), hasMore: false } });
   };
   const page = await visit(`${replica.url}/health/live`); // not the page yet
-  await page.route(`**/conversations/${me}?*`, lacking);
+  await page.route(listOf(me), lacking);
   await page.goto(at(replica.url, talking(me, open)));
   await bubble(page, 'until then 40').waitFor();
   const field = page.getByRole('textbox', { name: 'Message' });

@@ -1,7 +1,7 @@
 // The page without a mouse: where Tab leads, and that nobody is taken away from where they are.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertFocus, at, balancer, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, focused, held, LUKASZ, pane, patient, PHONE, post, replica, replicas, say, stage, talking, visit, ZEYNEP } from './support.js';
+import { AMELIE, assertFocus, at, balancer, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, focused, held, listOf, LUKASZ, pane, patient, PHONE, post, replica, replicas, say, stage, talking, visit, ZEYNEP } from './support.js';
 
 const NARROW = { viewport: { width: 700, height: 800 } };
 
@@ -182,7 +182,7 @@ test('who sends by the button with the keyboard writes on', async () => {
 
 test('who writes in one pane stays there when the conversation of the other one opens', async () => {
   const page = await visit(`${replica.url}/health/live`); // not the page yet
-  const { asked, release } = await held(page, `**/conversations/${LUKASZ}?*`);
+  const { asked, release } = await held(page, listOf(LUKASZ));
   await page.goto(at(replica.url, talking(AMELIE), talking(LUKASZ)));
   const field = pane(page, 1).getByRole('textbox', { name: 'Message' });
   await assertFocus(field);

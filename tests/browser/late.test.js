@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { badge, reader, waitsForOlder } from './reader.js';
-import { AMELIE, assertFocus, at, box, bubble, CONVERSATION, drawn, eventually, held, LUKASZ, patient, post, replica, replicas, stage, talking, visit, ZEYNEP } from './support.js';
+import { AMELIE, assertFocus, at, box, bubble, CONVERSATION, drawn, eventually, held, listOf, LUKASZ, patient, post, replica, replicas, stage, talking, visit, ZEYNEP } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -121,7 +121,7 @@ test('a conversation far down the list that is slow to be found does not open un
 for (const typed of ['gar', '']) {
   test(`who is at the search ${typed && 'and types '}while the list is on its way stays there when the conversation opens`, async () => {
     const page = await visit(`${replica.url}/docs/`);
-    const { asked, release } = await held(page, `**/conversations/${AMELIE}?*`);
+    const { asked, release } = await held(page, listOf(AMELIE));
     await page.goto(at(replica.url, talking(AMELIE)));
     await asked();
     await page.getByRole('searchbox').click();

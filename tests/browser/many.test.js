@@ -20,8 +20,8 @@ const row = (page, id) => page.locator(`[data-conversation="${id}"] button`);
 const rows = (page) => page.locator('.list li').count();
 
 /** Reads of the list beyond its beginning, and of its beginning. */
-const FURTHER = '**/conversations/*?*offset=*';
-const BEGINNING = (url) => url.pathname.endsWith(`/conversations/${me}`) && !url.searchParams.has('offset');
+const FURTHER = '**/users/*/conversations?*offset=*';
+const BEGINNING = (url) => url.pathname.endsWith(`/users/${me}/conversations`) && !url.searchParams.has('offset');
 
 /** Scrolls down until as many are listed. */
 const scrolled = (page, count) => eventually(() => page.locator('.list-body').evaluate((it) => {

@@ -271,7 +271,7 @@ test('what the list and the history miss while they are being read is not lost',
     Object.assign(window, { holding: false, held: [] });
     window.fetch = async (...asked) => {
       const response = await real(...asked);
-      if (window.holding && /conversations\//.test(asked[0])) await new Promise((resolve) => window.held.push(resolve));
+      if (window.holding && /conversations[/?]/.test(asked[0])) await new Promise((resolve) => window.held.push(resolve));
       return response;
     };
   };

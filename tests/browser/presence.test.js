@@ -1,7 +1,7 @@
 // Who types and who is there, as the page shows it.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { AMELIE, at, balancer, bubble, CONVERSATION, CUT, drawn, eventually, LUKASZ, replica, replicas, say, second, stage, talking, visit, ZEYNEP } from './support.js';
+import { AMELIE, at, balancer, bubble, CONVERSATION, CUT, drawn, eventually, listOf, LUKASZ, replica, replicas, say, second, stage, talking, visit, ZEYNEP } from './support.js';
 
 /** Longer than a test waits: nobody supposes by themselves that somebody has stopped typing, neither the service nor the page. */
 const TYPING_SECONDS = 300;
@@ -188,7 +188,7 @@ test('whose presence is wanted is told once, however often the list is read, and
   const watched = () => page.evaluate(() => window.watched);
   await eventually(watched, ({ length }) => length === 1);
   await row(page).waitFor();
-  const read = page.waitForResponse(`**/conversations/${AMELIE}?*`);
+  const read = page.waitForResponse(listOf(AMELIE));
   // How many are left unread is asked for then, and the list read for it.
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) values ('${CONVERSATION}', '${LUKASZ}', 'soon gone')`);
   await row(page).getByText('soon gone').waitFor();

@@ -164,6 +164,10 @@ export async function leave() {
 export const at = (url, first, second) => `${url}/#${[first, second].filter(Boolean).join('&')}`;
 export const talking = (user, conversation = CONVERSATION) => `${user}/${conversation}`;
 
+/** A user's list of conversations: what routes go by, and whether a URL asks for it. */
+export const listOf = (user) => `**/users/${user}/conversations?*`;
+export const isListOf = (url, user) => url.includes(`/users/${user}/conversations?`);
+
 export const pane = (page, number) => page.locator('.pane').nth(number - 1);
 
 export async function say(where, text) {

@@ -2,18 +2,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { proxy } from './proxy.js';
-import { AMELIE, assertFocus, at, balancer, bubble, contents, CONVERSATION, CUT, cutOff, drawn, eventually, LUKASZ, pane, patient, post, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertFocus, at, balancer, bubble, contents, CONVERSATION, CUT, cutOff, drawn, eventually, listOf, LUKASZ, pane, patient, post, replica, replicas, say, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
 
-for (const [what, pattern] of [['the history', '**/messages?*'], ['the list', `**/conversations/${AMELIE}?*`]]) {
+for (const [what, pattern] of [['the history', '**/messages?*'], ['the list', listOf(AMELIE)]]) {
   test(`more was missed than is sent again, and reading ${what} fails: nothing is missed after the next connection`, async () => {
     const front = await balancer([replica.port]);
     const page = await visit(at(front.url, talking(AMELIE)), { forgive: /^Failed to load resource|^WebSocket connection/ });
     await page.locator('.message').first().waitFor();
     await cutOff(front, page);
     await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'missed with ${what} ' || n from generate_series(1, 30) n`);
-    const failed = page.waitForEvent('requestfailed', (request) => request.url().includes('/conversations/'));
+    const failed = page.waitForEvent('requestfailed', (request) => /\/conversations[/?]/.test(request.url()));
     await page.route(pattern, (route) => route.abort());
     front.refuse = false;
     await failed;
@@ -213,7 +213,7 @@ test('a mark that is under way when the user may not use the chat any more is no
       };
       const { fetch } = window;
       window.fetch = (address, ...more) => {
-        if (String(address).includes('/conversations/')) window.lists++;
+        if (/\/conversations[/?]/.test(address)) window.lists++;
         return fetch(address, ...more);
       };
     },
@@ -309,17 +309,17 @@ test('more was missed than is sent again: all is read anew, and once', async () 
   await cutOff(front, page);
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'missed by all ' || n from generate_series(1, 30) n`);
   const read = [];
-  page.on('request', (request) => /\/conversations\//.test(request.url()) && read.push(new URL(request.url()).pathname));
+  page.on('request', (request) => /\/conversations[/?]/.test(request.url()) && read.push(new URL(request.url()).pathname));
   front.refuse = false;
   await page.locator('.banner').getByRole('button', { name: 'Try now' }).click();
   await bubble(page, 'missed by all 30').waitFor();
   // What is read again is asked for before the messages have come.
-  assert.deepEqual(read.sort(), [`/api/v1/chat/conversations/${AMELIE}`, `/api/v1/chat/conversations/${CONVERSATION}/messages`]);
+  assert.deepEqual(read.sort(), [`/api/v1/chat/conversations/${CONVERSATION}/messages`, `/api/v1/chat/users/${AMELIE}/conversations`]);
 });
 
 test('a list that could not be read at first is asked for again, without anybody who asks', async () => {
   const page = await visit(replica.url, { forgive: /^Failed to load resource/ });
-  const list = `**/conversations/${AMELIE}?*`;
+  const list = listOf(AMELIE);
   await page.route(list, (route) => route.fulfill({ status: 503, json: { code: 'unavailable', message: 'the database cannot be reached' } }));
   await page.getByRole('button', { name: /Amélie/ }).click();
   await page.getByText('The conversations could not be loaded').waitFor();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { badge, heard, listen, reader, unread } from './reader.js';
-import { AMELIE, at, balancer, bubble, CUT, cutOff, drawn, eventually, held, LUKASZ, pane, patient, post, replica, replicas, stage, talking, visit } from './support.js';
+import { AMELIE, at, balancer, bubble, CUT, cutOff, drawn, eventually, held, isListOf, listOf, LUKASZ, pane, patient, post, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
 
@@ -90,7 +90,7 @@ async function paced(user) {
   });
   await badge(page, 4).waitFor();
   let count = 0;
-  page.on('request', (request) => (count += request.url().includes(`/conversations/${user}?`)));
+  page.on('request', (request) => (count += isListOf(request.url(), user)));
   return { page, count: () => count, begun: () => eventually(() => page.evaluate(() => window.pauses.length), 1), over: () => page.evaluate(() => window.pauses.shift()()) };
 }
 
@@ -144,7 +144,7 @@ test('what is unread again beside other unread messages is counted, edited or no
   const page = await visit(at(replica.url, user));
   await badge(page, 1).waitFor();
   let asked = 0;
-  page.on('request', (request) => (asked += request.url().includes(`/conversations/${user}?`)));
+  page.on('request', (request) => (asked += isListOf(request.url(), user)));
   await update("content = 'four, and more'", "'four'");
   await page.locator('.list').getByText('four, and more').waitFor();
   assert.equal(asked, 0);
@@ -160,7 +160,7 @@ test('what is unread again beside other unread messages is counted, edited or no
   const thread = await visit(at(replica.url, talking(user, conversation)), { before: hidden });
   await bubble(thread, 'three').waitFor();
   await badge(thread, 3).waitFor();
-  thread.on('request', (request) => (asked += request.url().includes(`/conversations/${user}?`)));
+  thread.on('request', (request) => (asked += isListOf(request.url(), user)));
   await page.close();
   await update("content = content || ', indeed'", "'three', 'two, and more'");
   for (const text of ['three, indeed', 'two, and more, indeed']) await bubble(thread, text).waitFor();
@@ -214,7 +214,7 @@ test('what has been read by the time that it comes is not unread', async () => {
   const page = await visit(at(front.url, user), VISITED);
   await badge(page, 1).waitFor();
   await cutOff(front, page);
-  const { asked, release } = await held(page, `**/conversations/${user}?*`);
+  const { asked, release } = await held(page, listOf(user));
   // On the telephone, meanwhile.
   const { seq } = await post(replica.url, LUKASZ, 'two', conversation);
   await post(replica.url, LUKASZ, 'three', conversation);
@@ -257,7 +257,7 @@ test('what is deleted while the list is read for the first time is not unread', 
   page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => told.push(JSON.parse(payload).type)));
   let release, read;
   const released = new Promise((resolve) => (release = resolve));
-  await page.route(`**/conversations/${user}?*`, async (route) => {
+  await page.route(listOf(user), async (route) => {
     const answer = await route.fetch();
     read = true;
     await released;
@@ -276,7 +276,7 @@ test('what the list has already counts once, though it is told, too', async () =
   const { user, conversation } = await reader('one', 'gone');
   const page = await visit(at(replica.url, user));
   await badge(page, 2).waitFor();
-  const { asked, release } = await held(page, `**/conversations/${user}?*`);
+  const { asked, release } = await held(page, listOf(user));
   // How many are left is asked for.
   await replicas.sql(`update messages set deleted_at = now() where conversation_id = '${conversation}' and content = 'gone'`);
   await asked();

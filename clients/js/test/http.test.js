@@ -44,7 +44,7 @@ test('conversations are listed all, unread ones, by a name, or by both', async (
   for (const query of [undefined, { unread: true }, { q: 'zey', limit: 5 }, { unread: true, q: '100% a&b' }, { unread: false, q: '' }]) await chat.conversations.list(query);
   assert.deepEqual(server.requests.map(({ url }) => url.replace(/\?$/, '')), [
     '', '?unread=true', '?q=zey&limit=5', '?unread=true&q=100%25+a%26b', '?unread=false&q=',
-  ].map((query) => `/api/v1/chat/conversations/u1${query}`));
+  ].map((query) => `/api/v1/chat/users/u1/conversations${query}`));
 });
 
 test('one conversation is asked for by its id, as the user that asks', async () => {
