@@ -136,10 +136,10 @@ pub enum Error {
     #[error("this replica has as many connections as it may")]
     ReplicaFull { limit: usize },
 
-    /// 503: a search, or a list of users, had all the time that it may have. The database is slow, the words are in too many messages, or
-    /// the users are too many: nobody knows which. So a client that repeats requests by itself should leave this one to the user.
+    /// 503: a search, or a list by names, had all the time that it may have. The database is slow, the words are in too many messages, or
+    /// the names are too many: nobody knows which. So a client that repeats requests by itself should leave this one to the user.
     #[error(
-        "the search took too long: narrow it down, by other words or to one conversation, or try again"
+        "this took too long: narrow it down, by other words or to one conversation, or try again"
     )]
     SearchTimeout,
 

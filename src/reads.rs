@@ -46,8 +46,7 @@ impl Reads {
         store.ok_or_else(|| self.too_many())
     }
 
-    /// The same for a list that goes by the host's names, of users or of conversations, which may read very much: who waits for one keeps no
-    /// other read waiting. Whoever asks for many users, such as a gateway, takes turns as well, as many at a time as there are.
+    /// The same for a list of users, which may read all of the host's table: who waits for one keeps no other read waiting. Whoever asks for many users, such as a gateway, takes turns as well, as many at a time as there are.
     pub async fn directory_turn(&self, holder: Holder) -> Result<Store, Error> {
         match holder {
             Holder::User(_) | Holder::Conversation(_) => {

@@ -91,7 +91,7 @@ struct Shared {
     searches: Turns,
     /// Of reads over HTTP.
     reads: Turns,
-    /// Of lists that go by the host's names.
+    /// Of lists of users.
     directory: Turns,
     replays: Turns,
     connector: Connector,

@@ -117,7 +117,10 @@ export class Thread {
     if (newAt !== undefined) {
       if (timeline.openedAt(this.model.userId, newAt)) return;
       // What was unread there has been read, or is gone, since that was told.
-      if (!timeline.failed) await timeline.start();
+      if (!timeline.failed) {
+        wanted.newAt = undefined;
+        await timeline.start();
+      }
       if (this.#wanted !== wanted) return;
     }
     timeline.opened(this.model.userId, unreadCount, lastSeq);
@@ -271,11 +274,14 @@ export class Thread {
     // What failed waits for its button, or for the connection: to tell of it moves what is around it, and that is scrolling too. So does
     // all else where a place could not be read that one is to be led to.
     const reads = (what) => timeline.failed !== what && timeline.failed !== 'start';
-    if (scrollTop < near) {
+    const hasOlder = scrollTop < near && (this.#window.first > 0 || timeline.hasOlder);
+    const hasNewer = scrollHeight - clientHeight - scrollTop < near && !this.#window.isAtEnd;
+    // Where little is loaded in a high window, both ends are near: then it goes by the way in which one scrolls.
+    if (hasOlder && (up || !hasNewer)) {
       if (this.#window.first > 0) this.#move(-STEP);
       // Where more is new than was loaded, the line stays in sight until somebody scrolls up.
       else if (reads('older') && (up || !timeline.isNewAbove)) timeline.older();
-    } else if (scrollHeight - clientHeight - scrollTop < near && !this.#window.isAtEnd) {
+    } else if (hasNewer) {
       if (this.#window.end < timeline.messages.length) this.#move(STEP);
       else if (reads('newer')) timeline.newer()?.then(() => this.#move(STEP));
     }

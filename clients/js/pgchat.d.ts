@@ -237,7 +237,7 @@ export interface ChatSettings {
   /** Default: the global one. Node before 22 has none: the package `ws`. */
   WebSocket?: new (url: string, protocols: string[]) => any;
   /**
-   * Default: the global one. Your own may add what a gateway before the service wants: `(url, init) => fetch(url, { ...init, credentials: 'include' })`.
+   * Default: the global one, as it is when the client is made. Your own may add what a gateway before the service wants: `(url, init) => fetch(url, { ...init, credentials: 'include' })`.
    * What it throws is an error `network`.
    */
   fetch?: (url: string, init: RequestInit) => Promise<Response>;

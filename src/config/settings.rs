@@ -173,8 +173,8 @@ settings! {
              and which are left out. off: no search, and sends pay nothing for it. A change builds another index, \
              in the background.";
         SEARCH_TIMEOUT_SECONDS = "3", Seconds(1, 300),
-            "How long a search of messages may take once it is its turn; then 503. A third of the connections for \
-             requests is for searches, each of another user.";
+            "How long a search of messages, a list of users, or one of conversations by a name may take once it has a connection; \
+             then 503. A third of the connections for requests is for searches, each of another user, and a third for lists of users.";
     }
     "Limits" {
         MAX_MESSAGE_BYTES = "65536", Number(1, 10_485_760),

@@ -104,11 +104,7 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
         unread_only,
         query,
     };
-    let reads = &call.services.reads;
-    let store = match filter.query {
-        Some(_) => reads.directory_turn(holder).await?,
-        None => reads.turn(holder).await?,
-    };
+    let store = call.services.reads.turn(holder).await?;
     let listing = store.conversations(user, filter, page).await?;
     page_response(&call.services, holder, "conversations", listing)
 }

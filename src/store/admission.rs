@@ -119,7 +119,7 @@ impl Store {
         Ok(turn.map(|turn| self.in_turn(turn)))
     }
 
-    /// The same for a list that goes by the host's names, of which a holder has one at a time.
+    /// The same for a list of users, of which a holder has one at a time.
     pub async fn in_turn_of_directory(
         &self,
         holder: Holder,

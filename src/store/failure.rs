@@ -152,9 +152,9 @@ impl QueryFailure {
         matches!(self.fault, Fault::NoAnswer | Fault::TooSlow)
     }
 
-    /// A search, of messages or of users, had all the time that it may have.
+    /// A search of messages, or a list by names, had all the time that it may have.
     pub(super) fn search_given_up() -> Self {
-        let text = "a search was given up after SEARCH_TIMEOUT_SECONDS";
+        let text = "a search or a list was given up after SEARCH_TIMEOUT_SECONDS";
         Self::because(Fault::SearchGivenUp, text)
     }
 

@@ -20,7 +20,7 @@ pub struct Shares {
     /// Of the requests' pool, those that reads over HTTP may use. Where there are several, one is left to what else is asked, such as whom a
     /// typing indicator is for: a send may follow that.
     pub reads: usize,
-    /// Of the requests' pool, those that lists which go by the host's names may have, each for another caller: a third. How long one takes
+    /// Of the requests' pool, those that lists of users may have, each for another caller: a third. How long one takes
     /// goes by the host's table, whose names no index need lead to.
     pub directory: usize,
     /// Of the requests' pool, those that one user's reads may use at a time: a third. More would make nothing faster for whoever

@@ -179,6 +179,13 @@ for (const [where, options] of [['a desktop', {}], ['a phone', PHONE]]) {
   });
 }
 
+test('in a high window, in which both ends of what is loaded are near, one comes to the end as well', async () => {
+  const { conversation, page } = await openUnread(700, 700, { viewport: { width: 1920, height: 1080 } });
+  await page.locator('.message', { has: page.getByText('number 1', { exact: true }) }).waitFor();
+  await scrollDownTo(page, 'number 700');
+  await eventually(() => unread(conversation), '0');
+});
+
 test('who goes to the latest messages from the first unread one, very far up, has read them, and finds the line again', async () => {
   const { conversation, page } = await openUnread(700, 650);
   await firstNew(page, 'number 51');

@@ -213,6 +213,29 @@ async fn lists_of_users_that_take_long_leave_everything_else_its_connections() {
     }
 }
 
+/// Whom else the user reads about does not wait for it: it has the turn of any other read of theirs.
+#[tokio::test]
+async fn a_name_that_is_looked_for_too_long_among_conversations_is_given_up() {
+    let function = Function {
+        name: "chat_list_matching_conversations",
+        types: "uuid, uuid, boolean, text, bigint, bigint, bigint",
+        returns: "setof text",
+        call: "return query select * from chat_list_matching_conversations_at_once($1, $2, $3, $4, $5, $6, $7)",
+    };
+    let held = Held::set(function, &[("SEARCH_TIMEOUT_SECONDS", "1")]).await;
+    let api = held.replica.api();
+    let conversation = api.open_conversation(ALICE, CARLA).await;
+    let path = format!("/api/v1/chat/users/{ALICE}/conversations?q=car");
+    let reply = within("a refusal", api.get(&path)).await;
+    assert_eq!(reply.header("retry-after"), "5");
+    reply.refused(503, "search_timeout");
+    until_lock_waiters(&held.database, 0).await;
+    within("her list", api.conversations(ALICE)).await;
+    held.gate.open().await;
+    let found = within("the conversation", api.get(&path)).await.ok(200);
+    assert_eq!(found["conversations"][0]["id"], json!(conversation));
+}
+
 #[tokio::test]
 async fn a_list_of_users_that_takes_too_long_is_given_up_and_the_next_has_its_turn() {
     let held = held_lists(&[("SEARCH_TIMEOUT_SECONDS", "1")]).await;
