@@ -56,7 +56,8 @@ mod until;
 mod writer;
 mod ws;
 
-// What `main.rs` is made of. All else is private, so that the compiler tells of what nobody uses.
+// What `main.rs` is made of. All else is private, so that the compiler tells of what nobody uses (but of what `names!` writes, and of the
+// fields in `schema`, both of which allow it).
 pub use app::{Probe, StartError, check_ca_files, demo_data, healthcheck, migrate, serve};
 pub use auth::{Keys, mint};
 pub use config::{Config, ConfigError, ConfigErrorKind, Loaded, LogFormat, TokenKeys};

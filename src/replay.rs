@@ -203,12 +203,9 @@ impl Replay {
             &reached,
             snapshot,
             incarnation,
-            reservation,
+            (reservation, remembered),
         );
-        Ok(Resume::Missed(Missed {
-            _remembered: remembered,
-            ..missed
-        }))
+        Ok(Resume::Missed(missed))
     }
 
     /// For what a socket of this user remembers of so many events. `None`: there is none left.
@@ -228,7 +225,7 @@ impl Missed {
         reached: &Cursor,
         snapshot: Snapshot,
         incarnation: Option<Incarnation>,
-        reservation: Reservation,
+        (unsent, remembered): (Reservation, Reservation),
     ) -> Self {
         let seen_below = asked.horizon;
         let (asked, reached) = (asked.encode(), reached.encode());
@@ -237,10 +234,10 @@ impl Missed {
         let mut missed = Self {
             unsent: Unsent {
                 frames: Vec::with_capacity(changes.len()),
-                _reservation: reservation,
+                _reservation: unsent,
             },
             rows: Rows::default(),
-            _remembered: Reservation::default(),
+            _remembered: remembered,
             snapshot,
             incarnation,
             seen_below,

@@ -685,8 +685,8 @@ $$;
 -- Keeps `updated_at - chat_activity_lag() < active_at <= updated_at`, whoever changes the row. Sends set active_at
 -- themselves, so that for them only the condition is evaluated.
 --
--- Refuses times that cannot be shown, but for those that a row has had: adopted rows may have any, and go on. An `updated_at` out of bounds
--- is far from what active_at was, so that the conditions below need not ask for it.
+-- Refuses times that cannot be shown, but for those that a row has had: adopted rows may have any, and go on. In an update an `updated_at` out
+-- of bounds is far from what active_at was, so that its condition below need not ask for it. In an insert both may be given.
 --
 -- The participants never change: messages, their readers and what was told of them are of these two.
 --
@@ -735,7 +735,7 @@ begin
        when (%s or new.create_xid is distinct from pg_current_xact_id() or new.last_seq <> 0
              or num_nonnulls(new.last_message_id, new.last_xid, new.unread_xid) > 0
              or least(new.created_at, new.active_at) < timestamptz ''0001-01-01 00:00:00+00''
-             or greatest(new.created_at, new.active_at) > timestamptz ''9999-12-31 23:59:59.999999+00'')
+             or greatest(new.created_at, new.updated_at) > timestamptz ''9999-12-31 23:59:59.999999+00'')
        execute function chat_conversations_before_change()', is_misplaced);
 end
 $$;

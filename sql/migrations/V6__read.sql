@@ -125,7 +125,8 @@ set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_variable
 declare
-  -- Where more than this have unread messages, a page of them is soon found among the last active.
+  -- To find a candidate costs some pages. Where more than this have unread messages, the user's conversations are looked through instead,
+  -- last active first, until the page is full: nearly all of them, where those with unread messages are the oldest.
   most_unread constant integer := 1000;
   candidates uuid[];
   item text;

@@ -20,7 +20,7 @@ fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_
         &at(110),
         Snapshot::until(110),
         here,
-        Reservation::default(),
+        (Reservation::default(), Reservation::default()),
     );
     let repeat_in = |created: Option<u64>, xid, incarnation| {
         let event = Event {
@@ -104,7 +104,8 @@ fn what_the_replay_has_seen_the_end_of_and_not_told_of_is_no_news() {
     };
     let snapshot = Snapshot::parse("100:130:100,110").expect("a snapshot");
     let here = Some(Incarnation(Uuid::from_u128(1)));
-    let missed = Missed::new(Vec::new(), &at, &at, snapshot, here, Reservation::default());
+    let room = (Reservation::default(), Reservation::default());
+    let missed = Missed::new(Vec::new(), &at, &at, snapshot, here, room);
     let repeat = |xid, incarnation| {
         let repeats = [mark(xid), reload(xid), Subject::Row(MessageId(id))].map(|subject| {
             let event = Event {

@@ -169,3 +169,6 @@ impl Store {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,8 +17,9 @@ pub struct Shares {
     /// Of the requests' pool, those that searches may have, each of another user: a third. Little else that is read takes as long, and
     /// nothing depends as much on what a user has written into it.
     pub searches: usize,
-    /// Of the requests' pool, those that reads over HTTP may use. Where there are several, one is left to what else is asked, such as whom a
-    /// typing indicator is for: a send may follow that.
+    /// Of the requests' pool, those that reads over HTTP may use: all but one, where there are several, so that they alone never keep waiting
+    /// what else is asked, such as whom a typing indicator is for (a send may follow that). Searches, lists of users and replays are not among
+    /// them, and have shares of their own.
     pub reads: usize,
     /// Of the requests' pool, those that lists of users may have, each for another caller: a third. How long one takes
     /// goes by the host's table, whose names no index need lead to.

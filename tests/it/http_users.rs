@@ -17,7 +17,7 @@ fn ids_where(wanted: impl Fn(&Person) -> bool) -> Vec<uuid::Uuid> {
 #[tokio::test]
 async fn users_are_listed_by_last_name_with_their_details() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
 
     let page = replica.api().get("/api/v1/users/").await.ok(200);
 
@@ -46,7 +46,7 @@ async fn namesakes_are_ordered_by_first_name_and_id() {
              ('00000000-0000-4000-8000-000000000001', 'Ada', 'Aaron', '1')",
         )
         .await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
 
     let page = replica.api().get("/api/v1/users?limit=3").await.ok(200);
 
@@ -60,7 +60,7 @@ async fn namesakes_are_ordered_by_first_name_and_id() {
 #[tokio::test]
 async fn users_are_paged_without_gaps_or_repeats() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
 
     let mut seen = Vec::new();
@@ -81,7 +81,7 @@ async fn users_are_paged_without_gaps_or_repeats() {
 #[tokio::test]
 async fn users_are_found_by_a_part_of_their_name_in_any_case() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
 
     for (query, found) in [
@@ -125,7 +125,7 @@ async fn users_are_found_by_a_part_of_their_name_in_any_case() {
 #[tokio::test]
 async fn a_name_filters_each_list_and_white_space_around_it_does_not_count() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
 
     let everybody = ids_where(|_| true);
@@ -145,7 +145,7 @@ async fn a_name_filters_each_list_and_white_space_around_it_does_not_count() {
 #[tokio::test]
 async fn active_users_are_listed_apart() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
 
     let page = api.get("/api/v1/users/active").await.ok(200);
@@ -160,7 +160,7 @@ async fn active_users_are_listed_apart() {
 #[tokio::test]
 async fn users_are_listed_by_role() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
 
     for role in ["buyer", "developer", "broker", "admin"] {
@@ -183,7 +183,7 @@ async fn users_are_listed_by_role() {
 #[tokio::test]
 async fn one_list_is_filtered_by_role_activity_and_name_together() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
     let has_e = |name: &str| name.to_lowercase().contains('e');
     let is_named = |person: &Person| has_e(person.first_name) || has_e(person.last_name);
@@ -226,7 +226,7 @@ async fn users_are_listed_by_any_role_that_the_host_has() {
     let set = |user, role| format!("update users set role = '{role}' where id = '{user}'");
     database.execute(&set(ALICE, "seller")).await;
     database.execute(&set(BORIS, "Vendeur agréé, 1''er")).await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
     for (role, found) in [
         ("seller", vec![ALICE]),

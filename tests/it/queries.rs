@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio_postgres::Client;
+use uuid::Uuid;
 
 use crate::support::*;
 use list::{Size, by_no_name, exceptions, queries};
@@ -159,10 +160,12 @@ async fn a_query_reads_what_it_returns_and_scans_no_table() {
     );
 }
 
-/// Where a user leaves everything unread, a page of it costs no more than the look that finds out.
+/// Where a user leaves half of very much unread, a page of it costs no more than the look that finds out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_very_many_unread_conversations_reads_no_more_than_a_bound() {
     const COUNT: i64 = 4000;
+    /// The last active ones are read, and of the others every second.
+    const READ: i64 = 50;
     let database = Database::with_users().await;
     database.migrate(&[]).await.assert_ok();
     database.without_autovacuum().await;
@@ -174,8 +177,9 @@ async fn a_page_of_very_many_unread_conversations_reads_no_more_than_a_bound() {
              insert into conversations (id, participant1_id, participant2_id, updated_at, active_at, last_seq, last_message_id)
              select md5('conversation' || n)::uuid, '{ALICE}', md5('user' || n)::uuid, t.at, t.at, 1, md5('message' || n)::uuid
                from generate_series(1, {COUNT}) n cross join lateral (select timestamptz '2026-01-01Z' + n * interval '1 hour' as at) t;
-             insert into messages (id, conversation_id, sender_id, reader_id, content, seq)
-             select md5('message' || n)::uuid, md5('conversation' || n)::uuid, md5('user' || n)::uuid, '{ALICE}', 'hello', 1
+             insert into messages (id, conversation_id, sender_id, reader_id, content, seq, is_read)
+             select md5('message' || n)::uuid, md5('conversation' || n)::uuid, md5('user' || n)::uuid, '{ALICE}', 'hello', 1,
+                    n % 2 = 1 or n > {COUNT} - {READ}
                from generate_series(1, {COUNT}) n"
         ))
         .await;
@@ -188,14 +192,26 @@ async fn a_page_of_very_many_unread_conversations_reads_no_more_than_a_bound() {
             "select * from chat_list_matching_conversations('{ALICE}', null, true, {name}, 51, 0, 4194304)"
         )
     };
+    let unread: Vec<Uuid> = client
+        .query(
+            &format!(
+                "select md5('conversation' || {COUNT} - {READ} - 2 * n)::uuid from generate_series(0, 50) n order by n"
+            ),
+            &[],
+        )
+        .await
+        .expect("those to be listed")
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
     for name in ["null", "'user'"] {
         let listed = client.query(&list(name), &[]).await.expect("a page");
-        assert_eq!(listed.len(), 51);
-        let newest: String = listed[0].get(0);
-        assert!(
-            newest.contains(&format!("\"lastName\":\"{COUNT}\"")),
-            "{newest}"
-        );
+        let listed: Vec<Uuid> = listed
+            .iter()
+            .map(|row| serde_json::from_str::<Value>(row.get(0)).expect("JSON"))
+            .map(|conversation| id_of(&conversation))
+            .collect();
+        assert_eq!(listed, unread, "{name}");
         let cost = cost(&client, &list(name), 1).await;
         assert!(
             cost.buffers <= 6000,
@@ -212,7 +228,7 @@ The last column is what the query must read at the larger size, and the pages fo
 
 - **A conversation of the list**: its row, both users, its last message and its unread messages, each by an index of three or four levels.
 - **Conversations with unread messages** are found one by one in the index of unread messages, however many are unread in each; all of them are looked at for a page, since the index does not know which was active last. \
-  Where there are more than 1,000, the user's conversations are looked through instead, last active first, until the page is full.
+  Where there are more than 1,000, the user's conversations are looked through instead, last active first, until the page is full (see the exceptions below).
 - **By a name** they are looked through in the same way: the row, and the other user. Of those with unread messages, up to 1,000, only these.
 - **A message of the history**: its row and its sender. The rows that an `offset` skips are read too, without their senders; `before` skips nothing.
 - **The unread count** reads the entries of the unread messages in their index, many to a page, and no row.
@@ -222,6 +238,12 @@ The last column is what the query must read at the larger size, and the pages fo
   Phrases are checked against the text of each message that has their words, at 10 ms for 64 KiB of it. So there is a time for a search (`SEARCH_TIMEOUT_SECONDS`), one at a time for each user,
   on a third of the connections for requests. Of a message of more than 4,096 characters the rank goes by these, and a snippet is made of 2,048. Where no stem of the query stands in a text as it is, these are looked for portion by portion, at 20 to 40 ms for all 131,072 characters that are searched.
 - **A message that is marked as read** is locked, and gets a new row version and an entry in most of the eight indexes, the search index included.
+";
+
+/// What reads more than in proportion to what it returns where the data is other than here.
+const ELSEWHERE: &str = "\
+- **Conversations with unread messages, of a user who has more than 1,000 of them and reads the newer ones**: the index of unread messages does not know which conversation was active last. \
+  So the user's conversations are looked through, last active first, two pages for each, until there are enough with unread messages: nearly all of them, where these are the oldest.
 ";
 
 /// Medians at both sizes. In turn, so that whatever else the machine does meets both.
@@ -328,7 +350,7 @@ async fn report() {
          Figures are medians in a warm session; pages (buffers) are of 8 KiB, those of the catalogue included. Times are those of the machine that ran it.\n\n\
          | query | pages at {} | time | pages at {} | time | ratio | pages for each |\n| --- | ---: | ---: | ---: | ---: | ---: | --- |\n{table}\n\
          {REASONS}\n\
-         These read more than in proportion to what they return:\n\n{more}",
+         These read more than in proportion to what they return:\n\n{more}{ELSEWHERE}",
         grouped(large.messages),
         grouped(small.messages),
         grouped(large.messages),

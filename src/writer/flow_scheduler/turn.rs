@@ -47,7 +47,7 @@ pub(in crate::writer) struct TurnOf {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// At the first message of each of several flows, or of those that are free at more.
+    /// At the first message of each of several flows, and at more of one that is known to be free.
     Look,
     Wait,
     LongWait,

@@ -90,21 +90,21 @@ where
     }
 
     async fn resume(&mut self, cursor: &str) -> Result<Resume, CloseReason> {
-        let permit = self.wait_for_permit().await?;
-        let resumed = self.services.replay.resume(permit, cursor).await;
+        let turn = self.wait_for_turn().await?;
+        let resumed = self.services.replay.resume(turn, cursor).await;
         resumed.map_err(|error| self.replay_failed(&error))
     }
 
     /// Waits until the user's frames are counted and for the turn to be read for, unless the client goes before it comes.
-    async fn wait_for_permit(&mut self) -> Result<ReplayTurn, CloseReason> {
+    async fn wait_for_turn(&mut self) -> Result<ReplayTurn, CloseReason> {
         let (services, user) = (Arc::clone(&self.services), self.user);
         let counted = services.frame_limiter.counted(user, FRAMES_OF_A_REPLAY);
-        let permit = tokio::select! {
+        let turn = tokio::select! {
             biased;
             reason = self.watch() => return Err(reason),
-            permit = services.replay.acquire(user, counted) => permit,
+            turn = services.replay.acquire(user, counted) => turn,
         };
-        permit.map_err(|error| self.replay_failed(&error))
+        turn.map_err(|error| self.replay_failed(&error))
     }
 
     fn replay_failed(&self, error: &Error) -> CloseReason {

@@ -120,7 +120,7 @@ async fn conversations_are_found_by_the_name_of_the_other_participant_as_users_a
              update users set first_name = '', last_name = '' where id = '{FELIX}'"
         ))
         .await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
     for (place, person) in PEOPLE[1..].iter().enumerate() {
         let pair = if place % 2 == 0 {
@@ -173,7 +173,7 @@ async fn conversations_are_found_by_the_name_of_the_other_participant_as_users_a
 async fn each_page_of_a_narrowed_list_is_what_the_whole_list_has() {
     let database = Database::fresh().await;
     let users = database.add_users(60).await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
     // Some minutes of activity in no order, with one that lags behind by up to a minute.
     database
@@ -314,7 +314,7 @@ async fn a_wrong_value_is_refused_and_the_fault_names_the_parameter() {
 #[tokio::test]
 async fn what_narrows_the_list_narrows_it_together() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &[UNHURRIED_SEARCH]).await;
     let api = replica.api();
     for person in [BORIS, CARLA, DAVID] {
         let conversation = api.open_conversation(person, ALICE).await;

@@ -85,6 +85,12 @@ async fn a_conversation_whose_times_nobody_could_show_is_refused() {
             assert!(refused.contains("years 1 to 9999"), "{refused}");
         }
     }
+    // Within a minute of each other, as the two may be.
+    let at_the_end = insert(
+        "updated_at, active_at",
+        "'10000-01-01Z', '9999-12-31 23:59:30Z'",
+    );
+    scene.refused("23514", &at_the_end).await;
     assert_eq!(scene.database.count("conversations").await, 1);
     for time in [
         "0001-01-01 00:00:00+00",

@@ -1,11 +1,8 @@
-use std::cell::Cell;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
 use proptest::prelude::*;
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::*;
@@ -139,44 +136,6 @@ fn who_hangs_up_has_given_up_their_place_in_both_lines() {
     drop(carla.permit().expect("it is her turn"));
     drop(behind_him.permit().expect("then his"));
     drop(at_once(&semaphore, ALICE));
-}
-
-#[test]
-fn what_comes_ahead_of_a_permit_does_so_for_one_of_a_user_at_a_time_and_keeps_nobody_else() {
-    let semaphore = FairSemaphore::new(1, 1);
-    let asked = Rc::new(Cell::new(0));
-    let (come, comes) = oneshot::channel();
-    let mut comes = Some(comes);
-    let mut clients: Vec<Client> = (0..3)
-        .map(|_| {
-            let (semaphore, asked, comes) = (semaphore.clone(), Rc::clone(&asked), comes.take());
-            Client(Box::pin(async move {
-                let ahead = async {
-                    asked.set(asked.get() + 1);
-                    if let Some(comes) = comes {
-                        let _ = comes.await;
-                    }
-                };
-                let head = semaphore.head(of(ALICE)).await;
-                ahead.await;
-                head.permit().await
-            }))
-        })
-        .collect();
-    assert!(clients.iter_mut().all(|client| client.permit().is_none()));
-    assert_eq!(asked.get(), 1, "the others wait behind the first");
-    assert_eq!(semaphore.waiting(), 2, "the first waits for no turn");
-    drop(at_once(&semaphore, BORIS));
-    come.send(()).unwrap();
-    let first = clients[0].permit().expect("her turn");
-    assert!(
-        clients[1..]
-            .iter_mut()
-            .all(|client| client.permit().is_none())
-    );
-    drop(first);
-    assert!(clients[1].permit().is_some());
-    assert_eq!(asked.get(), 2);
 }
 
 /// It was told that it is its turn, and is gone before it takes it.
