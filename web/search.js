@@ -13,7 +13,7 @@ export class Search {
   #timer;
   #outdated;
   #shown; // resolves when what was asked for last is; never, where something else is asked for before
-  #underWay; // resolves when the search for messages that is under way has ended, whatever came of it
+  #underWay = {}; // of each part: resolves when its question that is under way has ended, whatever came of it
   #retry = new Retry();
   #again; // asks once more for all that could not be had; not while it is being asked for
 
@@ -93,7 +93,7 @@ export class Search {
     this.#again = undefined;
     const ask = (part, run) => (had[part] ?? run().then((answer) => ({ ...answer, asked }), (error) => ({ error })));
     const [people, messages] = await Promise.all([
-      ask('people', () => this.#findPeople(text)),
+      ask('people', () => this.#findPeople(asked, text)),
       ask('messages', () => this.#searchMessages(asked, text)),
     ]);
     if (asked !== this.#asked) return false;
@@ -111,24 +111,30 @@ export class Search {
   }
 
   /** Those of one's own conversations are found also where nobody may list people, and however far down the list they are. */
-  async #findPeople(text) {
+  async #findPeople(asked, text) {
     const { chat, directory } = this.model;
-    if (directory) return chat.users.list({ limit: MOST, ...(text && { q: text }) });
+    if (directory) return this.#inTurn('people', asked, () => chat.users.list({ limit: MOST, ...(text && { q: text }) }));
     if (!text) return { users: [] };
-    const { conversations, hasMore } = await chat.conversations.list({ limit: MOST, q: text });
+    const { conversations, hasMore } = await this.#inTurn('people', asked, () => chat.conversations.list({ limit: MOST, q: text }));
     return { users: conversations.map((conversation) => this.model.other(conversation)), hasMore };
   }
 
-  /**
-   * The service lets one search of a user run at a time, also where nobody waits for its answer any more: whoever types on asks
-   * for the text that stands there once the search under way has ended, and for none of those in between.
-   */
   async #searchMessages(asked, text) {
-    while (text && this.#underWay) await this.#underWay;
-    if (!text || asked !== this.#asked) return { messages: [] };
-    const search = this.model.chat.search(text, { limit: MOST, snippets: true });
-    this.#underWay = search.catch(() => {}).then(() => (this.#underWay = undefined));
-    return search;
+    if (!text) return { messages: [] };
+    return this.#inTurn('messages', asked, () => this.model.chat.search(text, { limit: MOST, snippets: true }));
+  }
+
+  /**
+   * The service lets one list by names and one search of a user run at a time, also where nobody waits for the answer any more:
+   * whoever types on asks for the text that stands there once the question of this part that is under way has ended, and for none
+   * of those in between.
+   */
+  async #inTurn(part, asked, run) {
+    while (this.#underWay[part]) await this.#underWay[part];
+    if (asked !== this.#asked) throw new Error('another text has been asked for'); // nobody looks at this answer
+    const answer = run();
+    this.#underWay[part] = answer.catch(() => {}).then(() => (this.#underWay[part] = undefined));
+    return answer;
   }
 
   #now() {
