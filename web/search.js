@@ -149,9 +149,11 @@ export class Search {
     const held = this.found.contains(document.activeElement);
     const others = people.users?.filter(({ id }) => id !== this.model.userId);
     const { directory } = this.model;
+    const wanted = text ? 'searched' : 'listed';
+    const name = `${text ? 'more' : 'part'} of a name.`;
     const parts = [
-      this.#part(this.people, directory ? 'People' : 'Conversations', people, others?.map((user) => () => this.#person(user)), `There are more: type ${text ? 'more' : 'part'} of a name.`),
-      this.#part(this.messages, 'Messages', messages, messages.messages?.map((message) => () => this.#message(message)), 'There are more: add a word.'),
+      this.#part(this.people, { heading: directory ? 'People' : 'Conversations', wanted, more: `type ${name}`, narrower: `Type ${name}` }, people, others?.map((user) => () => this.#person(user))),
+      this.#part(this.messages, { heading: 'Messages', wanted, more: 'add a word.', narrower: 'Try rarer words, or more of them.' }, messages, messages.messages?.map((message) => () => this.#message(message))),
     ];
     const nothing = parts.every((said) => said === '');
     const lacks = text ? ['search', 'Nothing found', `Neither a ${directory ? 'person' : 'conversation'} nor a message matches “${text}”. Messages are found by whole words.`]
@@ -162,8 +164,11 @@ export class Search {
     say(this.count, nothing ? lacks[1] : [length && `${length} found`, ...parts].filter(Boolean).join('. '));
   }
 
-  /** What was found under its heading, or why it was not to be had. Returns what is to be said of it, besides what was found. */
-  #part(element, heading, { error, asked, hasMore }, rows, more) {
+  /**
+   * What was found under its heading, or why it was not to be had. `more`, `narrower`: what to do where there is more, and where it
+   * took too long. Returns what is to be said of it, besides what was found.
+   */
+  #part(element, { heading, wanted, more, narrower }, { error, asked, hasMore }, rows) {
     if (error?.code === 'search_off' || error?.code === 'directory_off') {
       // Nothing has failed, and nothing is to be done about it.
       const text = `${heading} are not searched here.`;
@@ -171,11 +176,11 @@ export class Search {
       return text;
     }
     if (error) {
-      const text = `${heading} could not be searched: ${reason(error)}`;
+      const text = `${heading} could not be ${wanted}: ${reason(error, narrower)}`;
       fill(element, text, () => [h('p.small.problem.pad', {}, text), mayHelp(error) && h('p.pad', {}, h('button.button.compact', { type: 'button', onclick: () => this.#now() }, 'Try now'))].filter(Boolean));
       return text;
     }
-    fill(element, `found ${asked}`, () => (rows.length ? [h('h2.pad', {}, heading), h('ul', {}, ...rows.map((row) => row())), hasMore && h('p.small.quiet.pad', {}, more)].filter(Boolean) : []));
+    fill(element, `found ${asked}`, () => (rows.length ? [h('h2.pad', {}, heading), h('ul', {}, ...rows.map((row) => row())), hasMore && h('p.small.quiet.pad', {}, `There are more: ${more}`)].filter(Boolean) : []));
     return rows.length ? undefined : '';
   }
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
-import { AMELIE, at, drawn, replica, replicas, stage, visit } from './support.js';
+import { AMELIE, at, drawn, eventually, replica, replicas, stage, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -117,4 +117,24 @@ test('where people are not listed the search for one’s own conversations by na
   await field(page).fill('');
   await page.locator('.list li[data-conversation]').first().waitFor();
   assert.deepEqual(asked, ['Łu', 'Zeynep']);
+});
+
+test('where a list takes too long one is told what shortens it: part of a name, or more of it, and no words', async () => {
+  const page = await visit(`${replica.url}/docs/`, FORGIVEN);
+  await page.route(byNames, TOO_LONG);
+  await page.goto(replica.url);
+  await page.getByText('It took too long. Type part of a name.', { exact: true }).waitFor();
+  await page.getByRole('searchbox', { name: 'Find somebody by name' }).fill('Zey');
+  await page.getByText('It took too long. Type more of a name.', { exact: true }).waitFor();
+
+  await page.goto(at(replica.url, AMELIE));
+  await page.locator('.list .row').first().waitFor();
+  await page.getByRole('button', { name: 'New conversation' }).click();
+  const said = async (text) => {
+    await people(page).getByText(text, { exact: true }).waitFor();
+    await eventually(() => page.locator('.results').getByRole('status').textContent(), (told) => told.includes(text));
+  };
+  await said('People could not be listed: it took too long. Type part of a name.');
+  await field(page).fill('Zey');
+  await said('People could not be searched: it took too long. Type more of a name.');
 });
