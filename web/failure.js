@@ -3,18 +3,21 @@
 const REASONS = {
   network: () => 'There was no answer.',
   // What the service says of it is for who writes a program, or runs the service.
-  search_timeout: () => 'it took too long. Try rarer words, or more of them.',
+  search_timeout: (_, narrower) => ['it took too long.', narrower].filter(Boolean).join(' '),
   disconnected: () => 'The connection was lost.',
   // A gateway may say why, as JSON; of a page the client only tells the path and the status.
   bad_response: ({ status, message }) => (message && !message.endsWith(`: ${status}`) ? message : `Something in between answered, with status ${status}.`),
 };
 
-/** Why a call failed, for who reads it: what the client says of the network is for programmers. */
-export const reason = (error) => REASONS[error.code]?.(error) ?? error.message;
+/**
+ * Why a call failed, for who reads it: what the client says of the network is for programmers. `narrower`: what to ask for instead
+ * where it took too long, as a sentence.
+ */
+export const reason = (error, narrower) => REASONS[error.code]?.(error, narrower) ?? error.message;
 
 /** The same where it stands by itself. */
-export function sentence(error) {
-  const text = reason(error);
+export function sentence(error, narrower) {
+  const text = reason(error, narrower);
   return `${text.charAt(0).toLocaleUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;
 }
 

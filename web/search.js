@@ -13,7 +13,7 @@ export class Search {
   #timer;
   #outdated;
   #shown; // resolves when what was asked for last is; never, where something else is asked for before
-  #underWay; // resolves when the search for messages that is under way has ended, whatever came of it
+  #underWay = {}; // of each part: resolves when its question that is under way has ended, whatever came of it
   #retry = new Retry();
   #again; // asks once more for all that could not be had; not while it is being asked for
 
@@ -93,7 +93,7 @@ export class Search {
     this.#again = undefined;
     const ask = (part, run) => (had[part] ?? run().then((answer) => ({ ...answer, asked }), (error) => ({ error })));
     const [people, messages] = await Promise.all([
-      ask('people', () => this.#findPeople(text)),
+      ask('people', () => this.#findPeople(asked, text)),
       ask('messages', () => this.#searchMessages(asked, text)),
     ]);
     if (asked !== this.#asked) return false;
@@ -111,24 +111,30 @@ export class Search {
   }
 
   /** Those of one's own conversations are found also where nobody may list people, and however far down the list they are. */
-  async #findPeople(text) {
+  async #findPeople(asked, text) {
     const { chat, directory } = this.model;
-    if (directory) return chat.users.list({ limit: MOST, ...(text && { q: text }) });
+    if (directory) return this.#inTurn('people', asked, () => chat.users.list({ limit: MOST, ...(text && { q: text }) }));
     if (!text) return { users: [] };
-    const { conversations, hasMore } = await chat.conversations.list({ limit: MOST, q: text });
+    const { conversations, hasMore } = await this.#inTurn('people', asked, () => chat.conversations.list({ limit: MOST, q: text }));
     return { users: conversations.map((conversation) => this.model.other(conversation)), hasMore };
   }
 
-  /**
-   * The service lets one search of a user run at a time, also where nobody waits for its answer any more: whoever types on asks
-   * for the text that stands there once the search under way has ended, and for none of those in between.
-   */
   async #searchMessages(asked, text) {
-    while (text && this.#underWay) await this.#underWay;
-    if (!text || asked !== this.#asked) return { messages: [] };
-    const search = this.model.chat.search(text, { limit: MOST, snippets: true });
-    this.#underWay = search.catch(() => {}).then(() => (this.#underWay = undefined));
-    return search;
+    if (!text) return { messages: [] };
+    return this.#inTurn('messages', asked, () => this.model.chat.search(text, { limit: MOST, snippets: true }));
+  }
+
+  /**
+   * The service lets one list by names and one search of a user run at a time, also where nobody waits for the answer any more:
+   * whoever types on asks for the text that stands there once the question of this part that is under way has ended, and for none
+   * of those in between.
+   */
+  async #inTurn(part, asked, run) {
+    while (this.#underWay[part]) await this.#underWay[part];
+    if (asked !== this.#asked) throw new Error('another text has been asked for'); // nobody looks at this answer
+    const answer = run();
+    this.#underWay[part] = answer.catch(() => {}).then(() => (this.#underWay[part] = undefined));
+    return answer;
   }
 
   #now() {
@@ -143,9 +149,11 @@ export class Search {
     const held = this.found.contains(document.activeElement);
     const others = people.users?.filter(({ id }) => id !== this.model.userId);
     const { directory } = this.model;
+    const wanted = text ? 'searched' : 'listed';
+    const name = `${text ? 'more' : 'part'} of a name.`;
     const parts = [
-      this.#part(this.people, directory ? 'People' : 'Conversations', people, others?.map((user) => () => this.#person(user)), `There are more: type ${text ? 'more' : 'part'} of a name.`),
-      this.#part(this.messages, 'Messages', messages, messages.messages?.map((message) => () => this.#message(message)), 'There are more: add a word.'),
+      this.#part(this.people, { heading: directory ? 'People' : 'Conversations', wanted, more: `type ${name}`, narrower: `Type ${name}` }, people, others?.map((user) => () => this.#person(user))),
+      this.#part(this.messages, { heading: 'Messages', wanted, more: 'add a word.', narrower: 'Try rarer words, or more of them.' }, messages, messages.messages?.map((message) => () => this.#message(message))),
     ];
     const nothing = parts.every((said) => said === '');
     const lacks = text ? ['search', 'Nothing found', `Neither a ${directory ? 'person' : 'conversation'} nor a message matches “${text}”. Messages are found by whole words.`]
@@ -156,8 +164,11 @@ export class Search {
     say(this.count, nothing ? lacks[1] : [length && `${length} found`, ...parts].filter(Boolean).join('. '));
   }
 
-  /** What was found under its heading, or why it was not to be had. Returns what is to be said of it, besides what was found. */
-  #part(element, heading, { error, asked, hasMore }, rows, more) {
+  /**
+   * What was found under its heading, or why it was not to be had. `more`, `narrower`: what to do where there is more, and where it
+   * took too long. Returns what is to be said of it, besides what was found.
+   */
+  #part(element, { heading, wanted, more, narrower }, { error, asked, hasMore }, rows) {
     if (error?.code === 'search_off' || error?.code === 'directory_off') {
       // Nothing has failed, and nothing is to be done about it.
       const text = `${heading} are not searched here.`;
@@ -165,11 +176,11 @@ export class Search {
       return text;
     }
     if (error) {
-      const text = `${heading} could not be searched: ${reason(error)}`;
+      const text = `${heading} could not be ${wanted}: ${reason(error, narrower)}`;
       fill(element, text, () => [h('p.small.problem.pad', {}, text), mayHelp(error) && h('p.pad', {}, h('button.button.compact', { type: 'button', onclick: () => this.#now() }, 'Try now'))].filter(Boolean));
       return text;
     }
-    fill(element, `found ${asked}`, () => (rows.length ? [h('h2.pad', {}, heading), h('ul', {}, ...rows.map((row) => row())), hasMore && h('p.small.quiet.pad', {}, more)].filter(Boolean) : []));
+    fill(element, `found ${asked}`, () => (rows.length ? [h('h2.pad', {}, heading), h('ul', {}, ...rows.map((row) => row())), hasMore && h('p.small.quiet.pad', {}, `There are more: ${more}`)].filter(Boolean) : []));
     return rows.length ? undefined : '';
   }
 

@@ -89,7 +89,8 @@ export class SignIn {
   #failed(error) {
     this.people.replaceChildren();
     this.#retry.after(error, () => this.element.isConnected && this.#load(true));
-    this.#say(`failed ${sentence(error)}`, () => [empty('warn', 'The service cannot be reached', sentence(error), h('button.button', { type: 'button', onclick: () => this.#load() }, 'Try again'))]);
+    const why = sentence(error, `Type ${this.input.value.trim() ? 'more' : 'part'} of a name.`);
+    this.#say(`failed ${why}`, () => [empty('warn', 'The service cannot be reached', why, h('button.button', { type: 'button', onclick: () => this.#load() }, 'Try again'))]);
   }
 
   #say(what, make) {
