@@ -101,8 +101,11 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
     for socket in [&mut boris, &mut alice] {
         let resync = socket.expect("resync_required").await;
         // What was missed is in what they load: its numbers and revisions may have been another message's.
-        let mut ahead = socket.arrived().into_iter();
-        assert!(ahead.all(|frame| frame["type"] == "presence"));
+        let ahead = socket.arrived();
+        assert!(
+            ahead.iter().all(|frame| frame["type"] == "presence"),
+            "{ahead:?}"
+        );
         assert!(resync["data"]["reason"].is_string(), "{resync}");
         Socket::resume(&there, BORIS, &cursor_of(&resync)).await;
     }
