@@ -71,6 +71,10 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
         cursor = cursor_of(&boris.expect("chat_message").await);
     }
     alice.collect_messages(20).await;
+    // The conversation, too, where a replica heard of it after the socket had come.
+    for socket in [&mut boris, &mut alice] {
+        socket.arrived();
+    }
 
     way.refuse();
     primary.crash();
