@@ -64,13 +64,7 @@ async fn casts_of_the_hosts_make_nothing_ambiguous() {
 #[tokio::test]
 async fn an_edit_is_told_also_where_the_texts_count_as_equal() {
     let mut scene = Scene::set().await;
-    // Some servers are built without it.
-    if scene
-        .database
-        .count("pg_collation where collprovider = 'i'")
-        .await
-        == 0
-    {
+    if !scene.database.has_icu().await {
         return;
     }
     scene

@@ -143,6 +143,11 @@ impl Database {
             .await;
     }
 
+    /// Whether the server has collations of ICU; some are built without it.
+    pub async fn has_icu(&self) -> bool {
+        self.count("pg_collation where collprovider = 'i'").await > 0
+    }
+
     /// Has unread counts be the answer to this query.
     pub async fn count_unread_by(&self, query: &str) {
         self.execute_as_owner(&format!(
