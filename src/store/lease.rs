@@ -53,6 +53,12 @@ impl Lease {
         }
     }
 
+    /// Holds this, too, until the statement has ended, though its caller went away.
+    pub(super) fn hold(&mut self, more: impl Send + Sync + 'static) {
+        let turn = self.turn.take();
+        self.turn = Some(Arc::new((turn, more)));
+    }
+
     pub(super) fn give_back(&mut self) {
         drop(self.client.take());
     }
