@@ -98,6 +98,13 @@ impl State {
         users.iter().any(|user| self.users.contains_key(user))
     }
 
+    fn sockets_of(&self, users: &[UserId]) -> impl Iterator<Item = &Socket> {
+        users
+            .iter()
+            .filter_map(|user| self.users.get(user))
+            .flat_map(|theirs| &theirs.sockets)
+    }
+
     fn room(&self, limits: HubLimits) -> Result<(), Error> {
         below(limits.connections, self.count).map_err(|limit| Error::ReplicaFull { limit })
     }
@@ -227,6 +234,20 @@ impl Hub {
                 self.push(&mut state, *user, || Item::Event(Arc::clone(event)));
             }
         }
+        self.hurry(&state, recipients);
+    }
+
+    /// Where memory runs short, no socket is to hold back a reload, and what is behind it: all who have something are told when that begins,
+    /// and then those who get more.
+    fn hurry(&self, state: &State, recipients: &[UserId]) {
+        let memory = &self.shared.memory;
+        let look = |socket: &Socket| socket.mailbox.look_again();
+        if memory.begins_to_run_short() {
+            let all = state.users.values().flat_map(|theirs| &theirs.sockets);
+            all.filter(|socket| socket.behind() > 0).for_each(look);
+        } else if memory.is_nearly_full() {
+            state.sockets_of(recipients).for_each(look);
+        }
     }
 
     /// Whether any of these users has a socket here; where none has, an event is not made a frame and not read back.
@@ -282,10 +303,8 @@ impl Hub {
     pub fn has_room(&self, recipients: &[UserId]) -> bool {
         let state = self.lock();
         let half = self.shared.limits.socket_queue / 2;
-        recipients
-            .iter()
-            .filter_map(|user| state.users.get(user))
-            .flat_map(|theirs| &theirs.sockets)
+        state
+            .sockets_of(recipients)
             .all(|socket| socket.has_room(half))
     }
 

@@ -422,9 +422,10 @@ $$;
 -- conversation, since a policy is not asked about nobody, and another one where that fails: all replicas ask for the same, and one odd
 -- row keeps none of the other users from chatting.
 -- Where they can be, `has_changed`: chat_link_users() would make another chat_users() of the table, which has other columns by now, or
--- whose columns may be read by now. `misfit`: why it would make none; users are read as they were linked.
+-- whose columns may be read by now. `was_replaced`: the foreign keys refer to another table than this one, which has taken its place.
+-- `misfit`: why it would make none; users are read as they were linked.
 -- Cheap: two rows, and the catalog.
-create function chat_try_users(out has_changed boolean, out misfit text)
+create function chat_try_users(out has_changed boolean, out was_replaced boolean, out misfit text)
 language plpgsql stable
 security definer
 set search_path from current
@@ -439,8 +440,10 @@ begin
     perform from chat_users() u where u.id = (select c.participant2_id from conversations c order by c.id desc limit 1);
   end;
   begin
-    select p.query <> f.prosrc
-      into has_changed
+    select p.query <> f.prosrc,
+           -- Missing ones alone say nothing of that: their owner may have dropped them.
+           exists (select from unnest(p.keys) k where k like 'alter table % drop constraint %')
+      into has_changed, was_replaced
       from chat_users_link l
      cross join lateral chat_users_plan(l.users_table::regclass, l.mapping, l.id_column) p
       join pg_proc f on f.oid = 'chat_users()'::regprocedure;
@@ -449,5 +452,6 @@ begin
     misfit := concat_ws('; ', format('%s (%s)', sqlerrm, sqlstate), nullif(advice, ''));
   end;
   has_changed := coalesce(has_changed, false);
+  was_replaced := coalesce(was_replaced, false);
 end
 $$;

@@ -32,8 +32,9 @@ pub struct Resync {
     pub(super) spread: Duration,
 }
 
-/// A [`Resync`] whose time has not come. Everything behind it waits, too, so it comes earlier where that is much: a socket is not to be
-/// closed as too slow for a wait of our own making. The same where the client is to be told of another one at once.
+/// A [`Resync`] whose time has not come. Everything behind it waits, too, so it comes earlier where that is much, or what waits for all
+/// sockets together: none is to be closed as too slow for a wait of our own making. The same where the client is to be told of another one
+/// at once.
 pub(super) struct Held {
     resync: Arc<Resync>,
     until: Instant,
@@ -152,7 +153,10 @@ impl Subscription {
     /// Whether a reload is not to be held back any longer.
     fn hurries(&self) -> bool {
         let (capacity, most) = (self.receiver.capacity(), self.receiver.max_capacity());
-        self.mailbox.backlog.hurries(capacity, most)
+        let backlog = &self.mailbox.backlog;
+        // Where nothing is behind it, it keeps no memory.
+        let is_in_the_way = || backlog.behind() > 0 && self.hub.shared.memory.is_nearly_full();
+        backlog.hurries(capacity, most) || is_in_the_way()
     }
 
     /// Waits until this socket may write what was delivered: at once, unless its user has very many.

@@ -387,6 +387,51 @@ async fn no_socket_is_given_up_for_what_comes_while_a_reload_is_held_back() {
     assert_eq!(hub.overflows(), 0);
 }
 
+/// Those who are furthest behind would be given up, who are told to wait.
+#[tokio::test(start_paused = true)]
+async fn no_reload_is_held_back_where_what_waits_for_all_is_nearly_too_much() {
+    const BYTES: usize = 10_000;
+    let hub = hub(HubLimits {
+        connections: None,
+        socket_queue: 64,
+        queued_bytes: 8 * BYTES,
+        ..LIMITS
+    });
+    let mut sockets: Vec<Subscription> = (0..8_000)
+        .map(|n| hub.register(user(n)).expect("room"))
+        .collect();
+    hub.resync_all("for a test", Pace::Spread);
+    let publish = |n| hub.publish(&[user(n)], &large(BYTES));
+    for n in [0, 0, 0, 1, 1] {
+        publish(n);
+    }
+    for socket in &mut sockets[..3] {
+        assert!(socket.try_next().is_none() && !socket.is_empty());
+    }
+    let began = tokio::time::Instant::now();
+    let [first, second, idle, ..] = &mut sockets[..] else {
+        panic!("not so many");
+    };
+    let told = async {
+        for told in <[Delivery; 2]>::from(tokio::join!(first.next(), second.next())) {
+            assert!(matches!(told, Delivery::Resync(_)), "{told:?}");
+        }
+    };
+    let publish = async {
+        tokio::task::yield_now().await;
+        publish(1);
+    };
+    tokio::join!(told, publish);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert!(idle.try_next().is_none(), "it keeps nothing");
+    for socket in [first, second] {
+        for _ in 0..3 {
+            assert_eq!(version(socket.try_next()), Some(1));
+        }
+    }
+    assert_eq!((hub.overflows(), hub.shared.memory.held()), (0, 0));
+}
+
 /// It would close it as too slow after two seconds.
 #[tokio::test(start_paused = true)]
 async fn for_a_catch_up_a_reload_is_not_held_back() {

@@ -39,6 +39,8 @@ pub(super) struct Dispatcher {
     /// `CATCH_UP_CHANGES`.
     most_changes: u32,
     failed_catch_ups: u32,
+    /// The database was found at an earlier moment than what was delivered, and clients have not been told yet.
+    was_set_back: bool,
     beats: Arc<Beats>,
     stats: Arc<Stats>,
     live: Live,
@@ -63,6 +65,7 @@ impl Dispatcher {
             caught_up: Snapshot::default(),
             most_changes,
             failed_catch_ups: 0,
+            was_set_back: false,
             beats: Arc::new(Beats::new()),
             stats,
             live,
@@ -86,9 +89,17 @@ impl Dispatcher {
         self.unflushed.may_be_lost_in(incarnation)
     }
 
+    /// Whether the database is at an earlier moment than what was delivered: `is_found` now, or in a session that ended before clients were
+    /// told. By now it may have passed where it was, which shows nothing of that. Until all is forgotten.
+    pub fn is_set_back(&mut self, is_found: bool) -> bool {
+        self.was_set_back |= is_found;
+        self.was_set_back
+    }
+
     /// Transaction numbers mean something else from now on; [`Dispatcher::start_after`] has to follow.
     pub fn forget(&mut self, incarnation: Incarnation) {
         self.delivered.clear();
+        self.was_set_back = false;
         self.caught_up = Snapshot::default();
         self.unflushed.forget(incarnation);
     }

@@ -103,7 +103,7 @@ impl Listener {
     ) -> Result<Missed, Error> {
         // The horizon of one database never moves back, unless its files are those of an earlier moment.
         let is_another = before.identity != here.identity;
-        if is_another || here.horizon < before.horizon {
+        if is_another || dispatcher.is_set_back(here.horizon < before.horizon) {
             // A failover or a restore: transactions that we delivered may be gone, and their numbers
             // be given to others.
             log::warn!(

@@ -1,6 +1,7 @@
 //! A connection of a pool, for the time of one statement.
 
 use std::any::Any;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,12 @@ pub(super) type Turn = Arc<dyn Any + Send + Sync>;
 /// How long the statement of a caller who went away may run on. Nearly all have ended by then, and their connection goes back;
 /// closing it would make PostgreSQL start a process for another one, and a client that calls and hangs up would have it do nothing else.
 const FINISH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A timer that is found to be over so late was not looked at.
+const STOOD_STILL: Duration = Duration::from_millis(100);
+
+/// How long what came while the process stood still may take to be read.
+const READ_UP: Duration = Duration::from_millis(500);
 
 /// Statements that are on their way over one connection at a time: what they send and are answered is in memory meanwhile.
 pub const AT_ONCE: usize = 16;
@@ -51,6 +58,12 @@ impl Lease {
             connector,
             way,
         }
+    }
+
+    /// Holds this, too, until the statement has ended, though its caller went away.
+    pub(super) fn hold(&mut self, more: impl Send + Sync + 'static) {
+        let turn = self.turn.take();
+        self.turn = Some(Arc::new((turn, more)));
     }
 
     pub(super) fn give_back(&mut self) {
@@ -88,7 +101,7 @@ impl Lease {
         params: &[Param<'_>],
         deadline: Instant,
     ) -> Result<Result<Vec<Row>, QueryFailure>, Elapsed> {
-        match timeout_at(deadline, self.query_before(deadline, sql, params)).await {
+        match answer_by(deadline, self.query_before(deadline, sql, params)).await {
             Ok(result) => {
                 self.settle(result.as_ref().err());
                 Ok(result.map_err(|error| QueryFailure::of(&error)))
@@ -229,6 +242,16 @@ async fn finish(client: Object, connector: Connector, preparing: Option<(String,
         Ok(Ok(())) => {}
         Ok(Err(_)) => drop(Object::take(client)),
         Err(_) => abandon(client, &connector),
+    }
+}
+
+/// An answer that comes by `deadline`. A process that stood still (a machine that was suspended, SIGSTOP) finds that this has passed
+/// before it has read what came meanwhile, and reads that first: the connection is as good as before.
+async fn answer_by<T>(deadline: Instant, answer: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let mut answer = pin!(answer);
+    match timeout_at(deadline, answer.as_mut()).await {
+        Err(_) if deadline.elapsed() >= STOOD_STILL => timeout(READ_UP, answer).await,
+        in_time => in_time,
     }
 }
 

@@ -208,9 +208,8 @@ impl Store {
             if part.is_empty() {
                 continue;
             }
-            let began = Instant::now();
             match self.mark_together(&part, &turn, deadline).await {
-                Ok(outcomes) => self.answer_all(part, &outcomes, began.elapsed()),
+                Ok((outcomes, took)) => self.answer_all(part, &outcomes, took),
                 Err(failure) => {
                     log::debug!("{} marks: {}", part.len(), failure.text);
                     if failure.is_too_slow() {
@@ -241,13 +240,14 @@ impl Store {
         }
     }
 
-    /// One transaction. Until its end it is the turn of all of them, those who have gone included.
+    /// One transaction, and how long it took once it had a connection: what has the others says nothing of these readers. Until its end it
+    /// is the turn of all of them, those who have gone included.
     async fn mark_together(
         &self,
         part: &[Waiter],
         turn: &Arc<OwnedSemaphorePermit>,
         deadline: Instant,
-    ) -> Result<Vec<Outcome>, QueryFailure> {
+    ) -> Result<(Vec<Outcome>, Duration), QueryFailure> {
         let heads: Vec<Head> = part.iter().map(|waiter| waiter.head.clone()).collect();
         let store = self.in_turn((Arc::clone(turn), heads));
         let conversations: Vec<_> = part.iter().map(|it| it.mark.conversation).collect();
@@ -266,10 +266,14 @@ impl Store {
                 &params,
             )
         };
-        let rows = store.change_on(&self.shared.pool, &statement).await?;
+        let pool = &self.shared.pool;
+        let lease = store.lease(pool, statement.deadline).await?;
+        let began = Instant::now();
+        let rows = store.change_over(lease, pool, &statement).await?;
+        let took = began.elapsed();
         let outcomes: Result<Vec<_>, _> = rows.iter().map(outcome_of).collect();
         match outcomes {
-            Ok(outcomes) if outcomes.len() == part.len() => Ok(outcomes),
+            Ok(outcomes) if outcomes.len() == part.len() => Ok((outcomes, took)),
             // By a function that somebody has replaced. What was marked is found so when each is made alone.
             _ => Err(QueryFailure::other_answer()),
         }

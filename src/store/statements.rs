@@ -121,8 +121,8 @@ impl Store {
         self.change_in(attempts, statement, gone, || ()).await
     }
 
-    /// What [`Store::change_row`] does, in these attempts. What `beside` gives at each is held as long as the statement runs, though its
-    /// caller went away.
+    /// What [`Store::change_row`] does, in these attempts. What `beside` gives at each, once there is a connection for it, is held as long as
+    /// the statement runs, though its caller went away.
     pub(super) async fn change_in<T: Send + Sync + 'static>(
         &self,
         mut attempts: Attempts<'_>,
@@ -142,14 +142,15 @@ impl Store {
             if Instant::now() >= deadline {
                 return Err(attempts.given_up());
             }
-            let store = self.in_turn((permit, beside()));
+            let store = self.in_turn(permit);
             // A change that has waited for nearly as long as it may is given time to be answered: otherwise none of those behind it would be.
             statement.deadline = deadline.max(self.deadline_of_turn());
-            let lease = tokio::select! {
+            let mut lease = tokio::select! {
                 biased;
                 lease = store.lease(pool, statement.deadline) => lease?,
                 () = gone.as_mut() => return Err(CallerGone.into()),
             };
+            lease.hold(beside());
             let result = store.change_over(lease, pool, &statement).await;
             drop(store);
             match result {
@@ -188,7 +189,7 @@ impl Store {
     }
 
     /// What [`Store::change_on`] does, over a connection of the pool's to begin with.
-    async fn change_over(
+    pub(super) async fn change_over(
         &self,
         lease: Lease,
         pool: &RenewablePool,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// An answer that takes this long, and this many times as long as answers took of late, is not coming: what was sent is sent
 /// again over another connection.
 const LEAST: Duration = Duration::from_secs(2);
@@ -14,6 +16,11 @@ const BRIEF: Duration = Duration::from_millis(500);
 /// connections that are given up would cost it more than patience does.
 const BRIEF_TRIES: u32 = 6;
 
+/// What is left of how long answers took: after another answer, and after each second. Without the latter, where little is sent, a slow
+/// answer of long ago would have a dead connection waited for as if the database were slow now.
+const AFTER_AN_ANSWER: f64 = 0.9;
+const AFTER_A_SECOND: f64 = 0.95;
+
 /// What one lane has learnt of late.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AnswerTimeout {
@@ -21,8 +28,9 @@ pub(super) struct AnswerTimeout {
     least: Duration,
     /// No answer is waited for longer (`WRITE_TIMEOUT_SECONDS`).
     most: Duration,
-    /// How long answers take: the longest of late.
+    /// How long answers took: the longest of late, at that time.
     usual: Duration,
+    usual_at: Instant,
     /// What was sent in a row without an answer.
     unanswered: u32,
 }
@@ -33,13 +41,22 @@ impl AnswerTimeout {
             least: LEAST,
             most,
             usual: Duration::ZERO,
+            usual_at: Instant::now(),
             unanswered: 0,
         }
     }
 
+    /// How long answers take, for all that is known by now.
+    fn usual(&self) -> Duration {
+        let seconds = self.usual_at.elapsed().as_secs();
+        let seconds = i32::try_from(seconds).unwrap_or(i32::MAX);
+        self.usual.mul_f64(AFTER_A_SECOND.powi(seconds))
+    }
+
     /// There was an answer, after this time.
     pub fn answered(&mut self, took: Duration) {
-        self.usual = took.max(self.usual.mul_f64(0.9));
+        self.usual = took.max(self.usual().mul_f64(AFTER_AN_ANSWER));
+        self.usual_at = Instant::now();
         self.unanswered = 0;
     }
 
@@ -50,18 +67,24 @@ impl AnswerTimeout {
 
     /// Whether an answer that takes this long is not waited for where it is told which of several messages has none ([`Self::brief`]).
     pub fn is_long(self, took: Duration) -> bool {
-        took > BRIEF.max(self.usual * TIMES)
+        took > BRIEF.max(self.usual() * TIMES)
     }
 
     /// Takes over how long answers take in the other lane, where that is longer.
     pub fn learn(&mut self, other: Self) {
-        self.usual = self.usual.max(other.usual);
+        if other.usual() > self.usual() {
+            self.take_over(other);
+        }
     }
 
     /// The same of a lane that has not been in use, and so knows nothing of late.
     pub fn learn_anew(&mut self, other: Self) {
-        self.usual = other.usual;
+        self.take_over(other);
         self.unanswered = 0;
+    }
+
+    fn take_over(&mut self, other: Self) {
+        (self.usual, self.usual_at) = (other.usual, other.usual_at);
     }
 
     /// For a try that is to tell which of several messages has no answer.
@@ -103,7 +126,7 @@ impl AnswerTimeout {
     pub fn bound(&self, left: Duration) -> Duration {
         let full = self
             .least
-            .max(self.usual * TIMES)
+            .max(self.usual() * TIMES)
             .saturating_mul(2u32.saturating_pow(self.unanswered.min(8)))
             .min(self.most);
         left.clamp(full / 2, full)
@@ -132,6 +155,29 @@ mod tests {
             timeout.answered(Duration::from_millis(1));
         }
         assert_eq!(timeout.bound(MOST), LEAST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_answer_of_long_ago_says_nothing_however_few_there_were_since() {
+        let mut timeout = AnswerTimeout::new(MOST);
+        timeout.answered(Duration::from_millis(1900));
+        assert_eq!(timeout.bound(MOST), Duration::from_millis(7600));
+        let mut other = AnswerTimeout::new(MOST);
+        other.learn_anew(timeout);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        for timeout in [timeout, timeout.brief(), other] {
+            assert!(timeout.bound(MOST) <= LEAST, "{timeout:?}");
+        }
+        // One every ten seconds, say.
+        timeout.answered(Duration::from_millis(1900));
+        for _ in 0..3 {
+            tokio::time::advance(Duration::from_secs(10)).await;
+            timeout.answered(Duration::from_millis(1));
+        }
+        assert_eq!(timeout.bound(MOST), LEAST);
+        // Where answers are still slow, that is known.
+        timeout.answered(Duration::from_secs(1));
+        assert_eq!(timeout.bound(MOST), Duration::from_secs(4));
     }
 
     /// Each silence costs a connection, and the statement that is given up has to be undone.

@@ -255,17 +255,23 @@ impl FlowScheduler {
         }
     }
 
-    /// The first message of each flow: those that are free again go through, however many are not. Those that are known to be free have their
-    /// share of the batch: with one at a time a busy flow would never get out of the lane.
+    /// The first message of each flow: those that are free again go through, however many are not. Those that are known to be free share
+    /// what is left of the batch: with one at a time a busy flow would never get out of the lane.
     fn look(&mut self, flows: &[Flow], batch: usize) -> Turn {
         let (mut messages, mut of, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut patience = Patience::Usual;
-        let share = (batch / flows.len()).max(1);
+        let mut left = batch.saturating_sub(flows.len());
+        let waiting = flows.iter().filter_map(|flow| self.flows.get(flow));
+        let mut free = waiting.filter(|waiting| waiting.is_known_free()).count();
         for flow in flows {
             let Some(waiting) = self.flows.get_mut(flow) else {
                 continue;
             };
-            let most = waiting.most_in_a_look(share);
+            let mut most = 1;
+            if waiting.is_known_free() {
+                most = waiting.most_in_a_look(1 + left.div_ceil(free));
+                free -= 1;
+            }
             while waiting.away < most
                 && bytes < MAX_BATCH_BYTES
                 && let Some(pending) = waiting.queue.pop_front()
@@ -274,6 +280,7 @@ impl FlowScheduler {
                 bytes += pending.bytes();
                 messages.push(pending);
             }
+            left = left.saturating_sub(waiting.away.saturating_sub(1));
             if waiting.away > 0 {
                 of.push(*flow);
                 if waiting.patience() == Patience::Brief {

@@ -33,6 +33,11 @@ struct Crowd {
 
 impl Crowd {
     async fn of(readers: i32) -> Self {
+        Self::with(readers, &[]).await
+    }
+
+    /// With these settings, too, which win.
+    async fn with(readers: i32, more: &[(&str, &str)]) -> Self {
         let database = Database::fresh().await;
         let davids = database.conversation(ALICE, DAVID).await;
         let mut crowd = Vec::new();
@@ -60,7 +65,7 @@ impl Crowd {
         let shut = "select pg_advisory_lock(7)";
         gate.batch_execute(shut).await.expect("shut");
         Self {
-            replica: Replica::start(&database, &SETTINGS).await,
+            replica: Replica::start(&database, &[&SETTINGS[..], more].concat()).await,
             database,
             davids,
             readers: crowd,

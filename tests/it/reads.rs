@@ -1,5 +1,7 @@
 //! Whose turn it is to be read for: one user who asks without a pause leaves the others their connections to the database.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -248,4 +250,32 @@ async fn a_list_of_users_that_takes_too_long_is_given_up_and_the_next_has_its_tu
     all.ok(200);
     held.gate.open().await;
     within("the list", list_of(&held)).await.ok(200);
+}
+
+/// As with a machine that is suspended, for longer than a read may take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_that_were_answered_while_the_process_stood_still_succeed_and_their_connections_go_on()
+ {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let held = held(&[("DB_TIMEOUT_SECONDS", "5")]).await;
+    let mut asked = JoinSet::new();
+    for user in [ALICE, BORIS] {
+        held.come(&mut asked, 2, || count_of(&held, user)).await;
+    }
+    until_lock_waiters(&held.database, 2 * OF_A_USER).await;
+    let sql = held.database.sql().await;
+    let sessions = format!("select array_agg(pid) from {LOCK_WAITERS}");
+    let sessions: Vec<i32> = sql.query_one(&sessions, &[]).await.expect("four").get(0);
+
+    held.replica.freeze();
+    tokio::time::sleep(PATIENCE + Duration::from_secs(1)).await;
+    held.gate.open().await;
+    until_lock_waiters(&held.database, 0).await;
+    held.replica.thaw();
+    while let Some(reply) = within("an answer", asked.join_next()).await {
+        reply.expect("a reply").ok(200);
+    }
+    let left = "select count(*) from pg_stat_activity where pid = any($1)";
+    let left = sql.query_one(left, &[&sessions]).await.expect("a number");
+    assert_eq!(left.get::<_, i64>(0), 2 * OF_A_USER);
 }

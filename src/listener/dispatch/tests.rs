@@ -74,6 +74,17 @@ async fn until_a_heartbeat_is_back_a_crash_may_have_taken_back_what_had_ended_at
     assert!(!dispatcher.may_be_lost_in(incarnation(4)));
 }
 
+/// By the next session the database may have passed the old horizon.
+#[tokio::test]
+async fn that_the_database_was_at_an_earlier_moment_is_known_until_all_is_forgotten() {
+    let mut dispatcher = dispatcher();
+    assert!(!dispatcher.is_set_back(false));
+    assert!(dispatcher.is_set_back(true));
+    assert!(dispatcher.is_set_back(false), "clients were not told yet");
+    dispatcher.forget(Incarnation(Uuid::from_u128(2)));
+    assert!(!dispatcher.is_set_back(false));
+}
+
 /// What a crash took back had a number, which it may have given to a mark.
 #[tokio::test]
 async fn what_was_caught_up_with_before_a_crash_hides_no_read_mark_after_it() {

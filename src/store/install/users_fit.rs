@@ -40,6 +40,8 @@ impl fmt::Display for Note {
 /// What has become of a table whose users can be read.
 pub(super) enum Fit {
     AsLinked,
+    /// Another table of the same columns has taken its place, and the foreign keys refer to the former one.
+    Replaced,
     /// It would be linked in another way by now: it has other columns, or more of them may be read.
     Changed,
     /// It could not be linked by now, for this reason.
@@ -50,9 +52,11 @@ impl Fit {
     fn of(row: &Row) -> Result<Self, tokio_postgres::Error> {
         let misfit: Option<String> = row.try_get("misfit")?;
         let has_changed: bool = row.try_get("has_changed")?;
+        let was_replaced: bool = row.try_get("was_replaced")?;
         Ok(match misfit {
             Some(why) => Self::Misfit(why),
             None if has_changed => Self::Changed,
+            None if was_replaced => Self::Replaced,
             None => Self::AsLinked,
         })
     }

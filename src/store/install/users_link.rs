@@ -22,6 +22,42 @@ use crate::sync::lock;
 /// Looks at the table between two tries for its foreign keys: each try keeps senders waiting for a moment, in each replica.
 const LOOKS_BEFORE_KEYS: u32 = 20;
 
+/// What a look at the table says of the foreign keys to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    /// Nothing new.
+    AsBefore,
+    /// The table was linked anew: they follow.
+    Follow,
+    /// They refer to another table, whose place it has taken.
+    Elsewhere,
+}
+
+/// When the foreign keys are mended.
+struct Mending {
+    /// `None`: nothing is to be done about them.
+    due: Option<Instant>,
+    /// It is known why, and was tried: again when that is due.
+    is_known: bool,
+}
+
+impl Mending {
+    fn found(&mut self, keys: Keys) {
+        match keys {
+            Keys::AsBefore => return,
+            Keys::Elsewhere if self.is_known => return,
+            Keys::Elsewhere => log::info!(
+                "another table has taken the place of the users table: the foreign keys of conversations follow"
+            ),
+            Keys::Follow => {}
+        }
+        *self = Self {
+            due: Some(Instant::now()),
+            is_known: true,
+        };
+    }
+}
+
 /// Keeps `chat_users()` fitting. The host alters its table when it likes, and nothing of pgchat stands in the way; from
 /// then on the function may name a column that is not there any more, and every statement that asks for a user fails.
 /// So each replica tries it regularly, and links it anew when it fails.
@@ -77,11 +113,14 @@ impl UsersLink {
     /// Until `stop`.
     pub async fn watch(self, stop: CancellationToken) {
         // The start may have left some undone.
-        let mut keys_due = Some(Instant::now() + self.interval * LOOKS_BEFORE_KEYS);
+        let mut mending = Mending {
+            due: Some(Instant::now() + self.interval * LOOKS_BEFORE_KEYS),
+            is_known: false,
+        };
         if self.linked == UsersLinked::Later {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.link_late() => keys_due = Some(Instant::now()),
+                () = self.link_late() => mending.found(Keys::Follow),
             }
         }
         loop {
@@ -91,7 +130,7 @@ impl UsersLink {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.look_at_all(&mut keys_due) => {}
+                () = self.look_at_all(&mut mending) => {}
             }
         }
     }
@@ -114,28 +153,28 @@ impl UsersLink {
     }
 
     /// At pgchat's triggers, at the table, and when they are due at the foreign keys.
-    async fn look_at_all(&self, keys_due: &mut Option<Instant>) {
+    async fn look_at_all(&self, mending: &mut Mending) {
         self.triggers.look(&self.store, &self.schema).await;
-        if self.look().await {
-            *keys_due = Some(Instant::now());
-        }
-        if keys_due.is_none_or(|due| due > Instant::now()) {
+        mending.found(self.look().await);
+        if mending.due.is_none_or(|due| due > Instant::now()) {
             return;
         }
-        *keys_due = match self.refer().await {
+        match self.refer().await {
             Ok(()) => {
                 log::info!("the foreign keys of conversations refer to the users table");
-                None
+                *mending = Mending {
+                    due: None,
+                    is_known: false,
+                };
             }
             Err(error) => {
                 log::warn!("{}", left_undone(&error));
-                Some(Instant::now() + self.interval * LOOKS_BEFORE_KEYS)
+                mending.due = Some(Instant::now() + self.interval * LOOKS_BEFORE_KEYS);
             }
-        };
+        }
     }
 
-    /// Whether the table was linked anew.
-    async fn look(&self) -> bool {
+    async fn look(&self) -> Keys {
         let misfit = match self.store.try_users().await {
             Ok(fit) => {
                 if self.set_fault(None) {
@@ -146,18 +185,18 @@ impl UsersLink {
             Err(misfit) if misfit.fault == Fault::Refused => misfit.text,
             Err(failure) => {
                 not_known(failure);
-                return false;
+                return Keys::AsBefore;
             }
         };
         let notes = match self.link().await {
             Ok(notes) => notes,
             Err(MigrateError::Users(why)) => {
                 self.does_not_fit(why);
-                return false;
+                return Keys::AsBefore;
             }
             Err(error) => {
                 log::warn!("users cannot be read ({misfit}): {error}");
-                return false;
+                return Keys::AsBefore;
             }
         };
         // A policy of the host's may fail nevertheless, for some users.
@@ -178,11 +217,11 @@ impl UsersLink {
             }
             Err(failure) => not_known(failure),
         }
-        true
+        Keys::Follow
     }
 
-    /// What the host has added to a table that fits, or lets be read by now. Whether it was linked anew.
-    async fn follow(&self, fit: Fit) -> bool {
+    /// What the host has added to a table that fits, or lets be read by now.
+    async fn follow(&self, fit: Fit) -> Keys {
         match fit {
             Fit::Changed => {}
             Fit::Misfit(why) => {
@@ -191,13 +230,16 @@ impl UsersLink {
                         "the users table has changed; users are read as before, and a replica that starts now does not serve: {why}"
                     );
                 }
-                return false;
+                return Keys::AsBefore;
             }
-            Fit::AsLinked => {
+            Fit::AsLinked | Fit::Replaced => {
                 if replaced(&self.misfit, None) {
                     log::info!("the users table can be linked as it is");
                 }
-                return false;
+                return match fit {
+                    Fit::Replaced => Keys::Elsewhere,
+                    _ => Keys::AsBefore,
+                };
             }
         }
         match self.link().await {
@@ -205,7 +247,7 @@ impl UsersLink {
                 replaced(&self.misfit, None);
                 log::info!("the users table has changed: its columns were detected anew");
                 notes.iter().for_each(Note::tell);
-                true
+                Keys::Follow
             }
             Err(error) => {
                 // Tried at each look, and told once.
@@ -214,7 +256,7 @@ impl UsersLink {
                         "the users table has changed, and is not linked as it is yet: {error}"
                     );
                 }
-                false
+                Keys::AsBefore
             }
         }
     }

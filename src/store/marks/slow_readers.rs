@@ -57,8 +57,8 @@ pub struct Apart {
     _trial: Option<OwnedSemaphorePermit>,
 }
 
-/// Measures what is made for one reader, until it is dropped: beside the turn, which lasts until the statement has ended, though its caller
-/// went away.
+/// Measures what is made for one reader, from when there is a connection for it until this is dropped: by the connection, once the statement
+/// has ended, though its caller went away.
 pub struct Stopwatch {
     readers: Arc<SlowReaders>,
     reader: UserId,

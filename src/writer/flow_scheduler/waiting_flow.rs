@@ -107,12 +107,14 @@ impl WaitingFlow {
         }
     }
 
-    /// How many of its messages are looked at together with those of other flows, of at most `share`: one, unless nothing keeps them. What had
+    /// Nothing keeps its messages, for all that is known.
+    pub fn is_known_free(&self) -> bool {
+        self.is_free && self.patience() == Patience::Usual
+    }
+
+    /// How many of its messages are looked at together with those of other flows, where it is known to be free: of at most `share`. What had
     /// no answer before comes one by one, or there would be a silence for each that is ahead of what takes long.
     pub fn most_in_a_look(&self, share: usize) -> usize {
-        if !self.is_free || self.patience() != Patience::Usual {
-            return 1;
-        }
         let first = self.queue.iter().take(share);
         let quick = first.take_while(|pending| !pending.had_no_answer);
         quick.count().max(1)

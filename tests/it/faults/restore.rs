@@ -14,13 +14,24 @@ struct Story {
 }
 
 async fn with_a_backup(cluster: &std::sync::Arc<Cluster>) -> (Story, std::path::PathBuf) {
+    with_a_backup_of(cluster, "select", "select").await
+}
+
+/// What this SQL does is in the backup, and undone by the second one after it.
+async fn with_a_backup_of(
+    cluster: &std::sync::Arc<Cluster>,
+    done: &str,
+    undone: &str,
+) -> (Story, std::path::PathBuf) {
     let database = Database::fresh_on(cluster).await;
     let replica = Replica::start(&database, &quick(&[])).await;
     let conversation = replica.api().open_conversation(ALICE, BORIS).await;
     replica.api().send(conversation, ALICE, "kept").await;
+    database.execute(done).await;
     cluster.stop();
     let saved = cluster.save();
     cluster.start();
+    database.execute(undone).await;
     until_healthy(&replica).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
     for number in 0..20 {
@@ -47,9 +58,12 @@ impl Story {
 
     /// Goes on until the transaction numbers of the late cursor are given out again.
     async fn until_the_numbers_are_used_up(&self) {
+        use_numbers_up_to(&self.database, self.late_horizon() + 10).await;
+    }
+
+    fn late_horizon(&self) -> i64 {
         let (_, horizon) = self.late_cursor.rsplit_once('.').expect("a cursor");
-        let horizon = i64::from_str_radix(horizon, 16).expect("its horizon");
-        use_numbers_up_to(&self.database, horizon + 10).await;
+        i64::from_str_radix(horizon, 16).expect("its horizon")
     }
 
     /// Comes back with this cursor, must reload, and is told from where to go on.
@@ -88,6 +102,36 @@ async fn a_database_whose_files_went_back_is_noticed_and_clients_reload() {
     assert_eq!(story.contents_since(&cursor).await, ["written anew"]);
     // The socket that was there all the time goes on as well.
     story.boris.before_message("the end").await;
+}
+
+/// A session that finds it has more to ask before clients are told, and ends where it is not answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_went_back_is_noticed_though_it_has_gone_on_by_the_next_session() {
+    let cluster = Cluster::private();
+    let [unanswered, answered] = [
+        "alter function chat_snapshot() rename to chat_snapshot_later",
+        "alter function chat_snapshot_later() rename to chat_snapshot",
+    ];
+    let (mut story, saved) = with_a_backup_of(&cluster, unanswered, answered).await;
+    // Far beyond where the listener was.
+    let gone_on = story.late_horizon() + 10_000;
+
+    cluster.stop();
+    cluster.go_back(&saved, false);
+    cluster.start();
+    eventually("it is found", || async {
+        let log = story.replica.log();
+        log.contains("at an earlier moment").then_some(())
+    })
+    .await;
+    use_numbers_up_to(&story.database, gone_on).await;
+    story.database.execute(answered).await;
+    until_healthy(&story.replica).await;
+    story.boris.expect("resync_required").await;
+    let history = story.replica.api().history(story.conversation).await;
+    assert_eq!(history.len(), 1);
+    story.send("written anew").await;
+    story.boris.before_message("written anew").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,8 @@
 //! Whose mark has taken long is made alone for a while.
 
-use tokio::task::JoinSet;
+use std::time::Duration;
+
+use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
 use super::{Crowd, insert};
@@ -135,4 +137,93 @@ async fn whose_mark_has_made_a_group_slow_delays_no_others_with_the_next() {
         .expect("shut");
     let of_another = (crowd.davids, ALICE);
     crowd.all_but_the_slow_one_are_answered(of_another).await;
+}
+
+/// A read of somebody else's that has the only connection for requests, from when there is one until the test lets it go on.
+struct Read {
+    gate: Gate,
+    asked: JoinHandle<Reply>,
+}
+
+impl Read {
+    async fn begin(crowd: &Crowd) -> Self {
+        let function = Function {
+            name: "chat_unread_count",
+            types: "uuid",
+            returns: "bigint",
+            call: "return chat_unread_count_at_once($1)",
+        };
+        let gate = Gate::before(&crowd.database, function, "true").await;
+        let api = crowd.replica.api();
+        let path = format!("/api/v1/chat/users/{CARLA}/unread-count");
+        let asked = tokio::spawn(async move { api.get(&path).await });
+        Self { gate, asked }
+    }
+
+    /// Once what waits for the connection has done so for longer than a mark takes that is not slow.
+    async fn end_after_long(self) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.gate.open().await;
+        let reply = within("an answer", self.asked).await.expect("an answer");
+        reply.ok(200);
+    }
+}
+
+const ONE_CONNECTION: [(&str, &str); 1] = [("DB_POOL_SIZE", "3")];
+
+impl Crowd {
+    async fn until_one_waits_for_a_connection(&self) {
+        let figure = "pgchat_pool_waiting{pool=\"requests\"}";
+        until_metric(&self.replica, figure, 1.0).await;
+    }
+
+    /// The next marks of all of them wait for each other, and are made.
+    async fn all_mark_together(&mut self) {
+        self.write_to_all().await;
+        self.shut_again().await;
+        self.begin().await;
+        let mut marks = self.all_mark();
+        self.until_waiting(self.readers.len()).await;
+        self.go_on().await;
+        while let Some(reply) = within("an answer", marks.join_next()).await {
+            reply.expect("an answer").1.ok(200);
+        }
+    }
+}
+
+/// It is what has the connections that is slow, and not who waits for one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_marks_have_waited_long_for_a_connection_are_not_made_alone_for_that() {
+    let mut crowd = Crowd::with(6, &ONE_CONNECTION).await;
+    // What is usual.
+    crowd.replica.api().mark_read(crowd.davids, ALICE).await;
+    crowd.begin().await;
+    let mut marks = crowd.all_mark();
+    crowd.until_waiting(6).await;
+    // It has the connection before they have.
+    let read = Read::begin(&crowd).await;
+    crowd.until_one_waits_for_a_connection().await;
+    crowd.go_on().await;
+    crowd.until_waiting(0).await;
+    crowd.until_one_waits_for_a_connection().await;
+    read.end_after_long().await;
+    while let Some(reply) = within("an answer", marks.join_next()).await {
+        let (number, reply) = reply.expect("an answer");
+        crowd.assert_is_marked(number, &reply);
+    }
+    assert_eq!(crowd.transactions().await, 1);
+    crowd.all_mark_together().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_mark_has_waited_long_for_a_connection_is_not_made_alone_for_that() {
+    let mut crowd = Crowd::with(1, &ONE_CONNECTION).await;
+    let read = Read::begin(&crowd).await;
+    until_lock_waiters(&crowd.database, 1).await;
+    let mut marks = crowd.all_mark();
+    crowd.until_one_waits_for_a_connection().await;
+    read.end_after_long().await;
+    let marked = within("an answer", marks.join_next()).await.expect("one");
+    marked.expect("an answer").1.ok(200);
+    crowd.all_mark_together().await;
 }

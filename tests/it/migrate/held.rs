@@ -1,5 +1,7 @@
 //! Tables that somebody else holds for long, while a replica starts or serves: what it can do without is done later.
 
+use uuid::Uuid;
+
 use crate::support::*;
 
 /// An index that is built concurrently, a `vacuum` of the host's or one to prevent wraparound holds a table in this mode.
@@ -95,6 +97,36 @@ async fn foreign_keys_follow_at_once_where_nobody_holds_the_tables() {
     })
     .await;
     running.api().open_conversation(ALICE, BORIS).await;
+}
+
+/// It is read as the one before, so nothing else tells of it.
+#[tokio::test]
+async fn foreign_keys_follow_to_a_table_of_the_same_columns_that_takes_the_place_of_the_users() {
+    let database = Database::fresh().await;
+    let running = Replica::start(&database, &[]).await;
+    let keys = |table: &str| {
+        format!("pg_constraint where contype = 'f' and confrelid = '{table}'::regclass")
+    };
+    for (former, user) in [("users_old", NOBODY), ("users_older", Uuid::from_u128(7))] {
+        database
+            .execute(&format!(
+                "begin;
+                 create table users_new (like users including all);
+                 insert into users_new select * from users;
+                 insert into users_new (id, first_name, last_name, email) values ('{user}', 'Newt', 'Newman', '{user}@host.example');
+                 grant select, references (id) on users_new to {OWNER};
+                 alter table users rename to {former};
+                 alter table users_new rename to users;
+                 commit"
+            ))
+            .await;
+        eventually("the foreign keys follow", || async {
+            (database.count(&keys("users")).await == 2).then_some(())
+        })
+        .await;
+        assert_eq!(database.count(&keys(former)).await, 0);
+        running.api().open_conversation(ALICE, user).await;
+    }
 }
 
 /// Nobody waits for them yet, and whom a conversation has must not be deleted. One of them migrates, and the other finds all

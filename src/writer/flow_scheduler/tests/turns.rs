@@ -62,6 +62,24 @@ fn flows_that_are_free_go_through_with_all_that_the_batch_has_room_for() {
     assert!(!lane.answered().contains(&held));
 }
 
+/// Some hundreds of them, say, in a batch of 500: by one message each a busy one would never get out.
+#[test]
+fn flows_that_are_free_have_the_whole_batch_though_they_are_more_than_half_as_many() {
+    let free = [1, 2, 3, 4, 5];
+    assert!(free.len() > BATCH / 2);
+    let mut lane = Lane::new(100);
+    for conversation in free.repeat(5) {
+        lane.push(conversation);
+    }
+    let mut sizes = Vec::new();
+    while !lane.scheduler.is_empty() {
+        let turn = lane.turn().expect("what is free goes on at once");
+        sizes.push(turn.messages.len());
+        lane.end(turn, &free);
+    }
+    assert_eq!(sizes, [5, BATCH, BATCH, 4]);
+}
+
 /// More often than there are turns of one message.
 #[test]
 fn flows_that_are_free_get_out_of_the_lane_though_their_senders_send_on() {
