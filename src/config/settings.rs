@@ -194,7 +194,8 @@ settings! {
              unless it asks for /health, /health/live or /metrics, or is a browser's preflight. If MAX_CONNECTIONS \
              is 0, these have no limit either.";
         MAX_CONNECTIONS_PER_USER = "20", Number(0, 1_000_000),
-            "Sockets of one user on one replica. 0: no limit.";
+            "Sockets of one user on one replica. Each event goes to all of them in a row: if one user may have a \
+             thousand, others may wait some 8 ms meanwhile. 0: no limit.";
         MAX_READS_PER_USER = "64", Number(0, 1_000_000),
             "Requests of one user that read (pages, objects, counts), at a time on one replica; beyond that 429. \
              At most a third of the connections for requests serve them at a time; the others wait. 0: no limit.";

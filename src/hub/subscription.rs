@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::pacer::Pacer;
 use super::{Event, GivenUp, Hub, Mailbox};
 use crate::frame::Frame;
 use crate::model::{ConnectionId, UserId};
@@ -70,8 +69,6 @@ pub struct Subscription {
     pub(super) cursor: Cursor,
     pub(super) receiver: mpsc::Receiver<Item>,
     pub(super) mailbox: Arc<Mailbox>,
-    /// Where the user has so many sockets that they are paced.
-    pub(super) pacer: Option<Pacer>,
     /// Boxed: hardly ever there.
     pub(super) held: Option<Box<Held>>,
 }
@@ -153,13 +150,6 @@ impl Subscription {
     fn hurries(&self) -> bool {
         let (capacity, most) = (self.receiver.capacity(), self.receiver.max_capacity());
         self.mailbox.backlog.hurries(capacity, most)
-    }
-
-    /// Waits until this socket may write what was delivered: at once, unless its user has very many.
-    pub async fn paced(&self) {
-        if let Some(pacer) = &self.pacer {
-            pacer.wait().await;
-        }
     }
 
     /// Whether nothing waits.
