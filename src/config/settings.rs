@@ -145,8 +145,6 @@ settings! {
         JWT_JWKS_FILE = "", Text,
             "File with a JWKS document, at most 32 keys for RS256, ES256 and EdDSA, told apart by kid. Read \
              again when it changes.";
-        JWT_KEYS_CHECK_SECONDS = "5", Seconds(1, 300),
-            "How often to check whether these files have changed.";
         JWT_ISSUER = "", Text,
             "The issuer (iss) that a token must name.";
         JWT_AUDIENCE = "", Text,
@@ -232,9 +230,9 @@ settings! {
         REPLAY_BYTES = "8388608", Number(65_536, 1_073_741_824),
             "Bytes of these events; beyond that resync_required.";
         REPLAY_PARALLEL = "8", Number(1, 1000),
-            "Replays that a replica reads at a time, one for each user, at most half of the connections for \
-             requests; others wait their turn, so that many clients reconnecting at once leave PostgreSQL time for \
-             everybody's messages.";
+            "Replays that a replica reads at a time, one for each user; never more than half of the connections for \
+             requests, that is 3 with the default DB_POOL_SIZE. Others wait their turn, so that many clients \
+             reconnecting at once leave PostgreSQL time for everybody's messages.";
     }
     "Times" {
         HEARTBEAT_SECONDS = "25", Seconds(1, 3600),
@@ -243,9 +241,6 @@ settings! {
             "Time between two heartbeats through the database's notification queue.";
         TYPING_SECONDS = "6", Seconds(2, 300),
             "How long typing lasts if the client does not renew it.";
-        TYPING_INTERVAL_SECONDS = "2", Seconds(1, 60),
-            "Shortest time between two notifications of one user's typing in one conversation; at most half of \
-             TYPING_SECONDS, so that a renewal arrives in time.";
         PRESENCE_GRACE_SECONDS = "5", Seconds(1, 300),
             "How long a user stays online after the last socket has closed; whoever returns within it was never \
              offline. The same for all replicas.";

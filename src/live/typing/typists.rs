@@ -18,6 +18,10 @@ use crate::store::{Pair, Telling};
 /// mistake may cost (about 10 MiB), and a replica on which so many type at once is long past what it can tell in an interval.
 const CAPACITY: usize = 65_536;
 
+/// Between two notifications about one pair, at most: often enough for whoever is shown it, and seldom enough that many who type cost
+/// little. Where typing lasts less than twice as long, half of that, so that a renewal arrives in time.
+const MOST_INTERVAL: Duration = Duration::from_secs(2);
+
 /// How much longer than the interval a replica waits after another one has told of the same pair: when both have something to tell at the
 /// end of it, the replica that told last is heard first.
 ///
@@ -37,9 +41,10 @@ pub struct TypingTimes {
 
 impl From<&Config> for TypingTimes {
     fn from(config: &Config) -> Self {
+        let lasting = config.timeouts.typing;
         Self {
-            lasting: config.timeouts.typing,
-            interval: config.timeouts.typing_interval,
+            lasting,
+            interval: MOST_INTERVAL.min(lasting / 2),
         }
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::typing::{sees, types, typing_among};
 use crate::support::*;
 
-/// `TYPING_INTERVAL_SECONDS` as it is by default, in microseconds, and what a replica waits longer after another one's notification.
+/// Between two notifications, in microseconds, and what a replica waits longer after another one's notification.
 const INTERVAL: i64 = 2_000_000;
 const YIELD: i64 = 250_000;
 

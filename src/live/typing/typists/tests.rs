@@ -7,6 +7,16 @@ const TIMES: TypingTimes = TypingTimes {
     interval: Duration::from_millis(2000),
 };
 
+#[test]
+fn between_two_notifications_a_renewal_is_in_time_however_long_typing_lasts() {
+    for (lasting, interval) in [("2", 1000), ("3", 1500), ("4", 2000), ("6", 2000), ("300", 2000)] {
+        let config = Config::from_vars(&[("TYPING_SECONDS", lasting)]).unwrap();
+        let times = TypingTimes::from(&config);
+        assert_eq!(times.interval.as_millis(), interval, "{lasting} s");
+        assert!(times.interval + YIELD < times.lasting, "{lasting} s");
+    }
+}
+
 fn pair() -> Pair {
     Pair {
         typist: UserId(Uuid::from_u128(1)),
