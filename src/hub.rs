@@ -5,7 +5,6 @@ mod database;
 mod event;
 mod mailbox;
 mod memory;
-mod pacer;
 mod socket;
 mod subscription;
 
@@ -32,7 +31,6 @@ pub use subscription::{Delivery, Resync, Subscription};
 
 use database::Database;
 use memory::EventMemory;
-use pacer::Pacer;
 use socket::Socket;
 use subscription::Item;
 
@@ -87,7 +85,8 @@ struct Shared {
 }
 
 struct State {
-    users: HashMap<UserId, Sockets>,
+    /// Of each user at least one, outside of this module's functions.
+    users: HashMap<UserId, Vec<Socket>>,
     count: usize,
     database: Database,
 }
@@ -111,10 +110,7 @@ impl State {
 
     fn room_for(&self, limits: HubLimits, user: UserId) -> Result<(), Error> {
         self.room(limits)?;
-        let open = self
-            .users
-            .get(&user)
-            .map_or(0, |theirs| theirs.sockets.len());
+        let open = self.users.get(&user).map_or(0, Vec::len);
         below(limits.connections_per_user, open).map_err(|limit| Error::TooManySockets { limit })
     }
 
@@ -123,7 +119,7 @@ impl State {
         let Entry::Occupied(mut entry) = self.users.entry(user) else {
             return;
         };
-        let sockets = &mut entry.get_mut().sockets;
+        let sockets = entry.get_mut();
         let before = sockets.len();
         sockets.retain(keep);
         self.count -= before - sockets.len();
@@ -138,22 +134,6 @@ fn below(limit: Option<NonZeroUsize>, count: usize) -> Result<(), usize> {
     match limit {
         Some(limit) if count >= limit.get() => Err(limit.get()),
         _ => Ok(()),
-    }
-}
-
-/// The sockets of one user; at least one, outside of this module's functions.
-#[derive(Default)]
-struct Sockets {
-    sockets: Vec<Socket>,
-    /// Made for the first of them that is paced.
-    pacer: Option<Pacer>,
-}
-
-impl Sockets {
-    /// What one socket more has to wait for; nothing while there are few.
-    fn pacer(&mut self) -> Option<Pacer> {
-        let many = self.sockets.len() >= pacer::UNPACED;
-        many.then(|| self.pacer.get_or_insert_with(Pacer::new).clone())
     }
 }
 
@@ -194,12 +174,10 @@ impl Hub {
             return Err(Error::unavailable("the service is starting"));
         };
         state.room_for(limits, user)?;
-        let theirs = state.users.entry(user).or_default();
-        let pacer = theirs.pacer();
         let connection = ConnectionId(Uuid::new_v4());
         let (queue, receiver) = mpsc::channel(limits.socket_queue);
         let mailbox = Arc::new(Mailbox::default());
-        theirs.sockets.push(Socket {
+        state.users.entry(user).or_default().push(Socket {
             connection,
             queue,
             mailbox: Arc::clone(&mailbox),
@@ -212,7 +190,6 @@ impl Hub {
             cursor: position,
             receiver,
             mailbox,
-            pacer,
             held: None,
         })
     }
@@ -269,10 +246,7 @@ impl Hub {
     /// Gives the mailbox of each of a user's sockets to `show`, which must not wait.
     pub fn show(&self, user: UserId, show: impl Fn(&Mailbox)) {
         if let Some(theirs) = self.lock().users.get(&user) {
-            theirs
-                .sockets
-                .iter()
-                .for_each(|socket| show(&socket.mailbox));
+            theirs.iter().for_each(|socket| show(&socket.mailbox));
         }
     }
 
@@ -326,7 +300,7 @@ impl Hub {
     pub fn dismiss(&self, user: UserId) {
         let mut state = self.lock();
         let mut freed = 0;
-        for socket in state.users.remove(&user).unwrap_or_default().sockets {
+        for socket in state.users.remove(&user).unwrap_or_default() {
             self.let_go(&socket, &mut freed);
             socket.mailbox.give_up(GivenUp::Deactivated);
             state.count -= 1;
@@ -387,7 +361,7 @@ impl Hub {
     fn give_up_longest(&self, state: &mut State, mut bytes: usize) {
         let mut longest: Vec<(usize, UserId, ConnectionId)> = Vec::new();
         for (user, theirs) in &state.users {
-            let behind = theirs.sockets.iter().map(|s| (s.behind(), s.connection));
+            let behind = theirs.iter().map(|s| (s.behind(), s.connection));
             longest.extend(
                 behind
                     .filter(|(behind, _)| *behind > 0)

@@ -9,7 +9,6 @@ async fn trusted_mode_looks_at_no_key_file() {
         ("DB_HOST", "127.0.0.1"),
         ("AUTH_MODE", "trusted"),
         ("JWT_JWKS_FILE", "/nonexistent"),
-        ("JWT_KEYS_CHECK_SECONDS", "1"),
     ];
     let hub = testing::hub(1);
     let services = testing::services_of(hub.clone(), Config::from_vars(&vars).unwrap());

@@ -26,6 +26,9 @@ const ALGORITHMS: [Algorithm; 4] = [
 /// be hashed for each of the keys.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
+/// Between two looks at the key files. No setting: to read two small files costs next to nothing, and whoever rotates a key waits for it.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
 /// A token that was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
@@ -126,7 +129,7 @@ impl Verifier {
         }
         let mut told = String::new();
         loop {
-            tokio::time::sleep(config.jwt_keys_check).await;
+            tokio::time::sleep(BETWEEN_LOOKS).await;
             let of_task = config.clone();
             // On a thread for such things: a file on a network may hang.
             let read = tokio::task::spawn_blocking(move || KeyFiles::read(&of_task)).await;

@@ -37,8 +37,6 @@ pub struct AuthConfig {
     pub jwt_user_claim: String,
     /// `JWT_LEEWAY_SECONDS`, 0: how much clocks may differ.
     pub jwt_leeway: Duration,
-    /// `JWT_KEYS_CHECK_SECONDS`, 5: between two looks at the key files.
-    pub jwt_keys_check: Duration,
     /// `SERVICE_TOKENS`: server-to-server callers, who may act for any user.
     pub service_tokens: Vec<Secret>,
     /// `TOKEN_WARNING_SECONDS`, 60: how long before its token's end a socket is told; at most a quarter of what it has left.
@@ -128,7 +126,6 @@ pub(super) fn read(
         jwt_audience: values.optional(&settings::JWT_AUDIENCE),
         jwt_user_claim: values.text(&settings::JWT_USER_CLAIM).to_owned(),
         jwt_leeway: values.seconds(&settings::JWT_LEEWAY_SECONDS)?,
-        jwt_keys_check: values.seconds(&settings::JWT_KEYS_CHECK_SECONDS)?,
         service_tokens: tokens
             .split(',')
             .map(str::trim)

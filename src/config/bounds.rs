@@ -49,7 +49,7 @@ pub struct Limits {
     pub replay_events: usize,
     /// `REPLAY_BYTES`, 8388608: bytes of these events' data; beyond it `resync_required`.
     pub replay_bytes: usize,
-    /// `REPLAY_PARALLEL`, 8: replays that are read at one time, at most half of the connections for requests.
+    /// `REPLAY_PARALLEL`, 8: replays that are read at one time, at most half of the connections for requests (3 with the default pool).
     pub replay_parallel: usize,
 }
 
@@ -73,8 +73,6 @@ pub struct Timeouts {
     pub users_table_check: Duration,
     /// `TYPING_SECONDS`, 6: typing ends then unless it is renewed.
     pub typing: Duration,
-    /// `TYPING_INTERVAL_SECONDS`, 2: between two notifications of one user's typing in one conversation.
-    pub typing_interval: Duration,
     /// `PRESENCE_GRACE_SECONDS`, 5: how long a user without a socket still is online.
     pub presence_grace: Duration,
     /// `SHUTDOWN_GRACE_SECONDS`, 30: the whole drain, the delay included.
@@ -148,18 +146,6 @@ fn rate(values: &Values) -> Result<Option<Rate>, ConfigError> {
 }
 
 pub(super) fn timeouts(values: &Values) -> Result<Timeouts, ConfigError> {
-    let typing = values.seconds(&settings::TYPING_SECONDS)?;
-    let typing_interval = values.seconds(&settings::TYPING_INTERVAL_SECONDS)?;
-    if typing_interval * 2 > typing {
-        return Err(values.fault(
-            &settings::TYPING_INTERVAL_SECONDS,
-            format!(
-                "must be at most half of TYPING_SECONDS, that is {}, not {}",
-                typing.as_secs() / 2,
-                typing_interval.as_secs()
-            ),
-        ));
-    }
     let shutdown_grace = values.seconds(&settings::SHUTDOWN_GRACE_SECONDS)?;
     let shutdown_delay = values.seconds(&settings::SHUTDOWN_DELAY_SECONDS)?;
     if !shutdown_delay.is_zero() && shutdown_delay >= shutdown_grace {
@@ -173,8 +159,7 @@ pub(super) fn timeouts(values: &Values) -> Result<Timeouts, ConfigError> {
         ));
     }
     Ok(Timeouts {
-        typing,
-        typing_interval,
+        typing: values.seconds(&settings::TYPING_SECONDS)?,
         presence_grace: values.seconds(&settings::PRESENCE_GRACE_SECONDS)?,
         heartbeat: values.seconds(&settings::HEARTBEAT_SECONDS)?,
         listener_heartbeat: values.seconds(&settings::LISTENER_HEARTBEAT_SECONDS)?,

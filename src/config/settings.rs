@@ -145,8 +145,6 @@ settings! {
         JWT_JWKS_FILE = "", Text,
             "File with a JWKS document, at most 32 keys for RS256, ES256 and EdDSA, told apart by kid. Read \
              again when it changes.";
-        JWT_KEYS_CHECK_SECONDS = "5", Seconds(1, 300),
-            "How often to check whether these files have changed.";
         JWT_ISSUER = "", Text,
             "The issuer (iss) that a token must name.";
         JWT_AUDIENCE = "", Text,
@@ -194,7 +192,8 @@ settings! {
              unless it asks for /health, /health/live or /metrics, or is a browser's preflight. If MAX_CONNECTIONS \
              is 0, these have no limit either.";
         MAX_CONNECTIONS_PER_USER = "20", Number(0, 1_000_000),
-            "Sockets of one user on one replica. 0: no limit.";
+            "Sockets of one user on one replica. Each event goes to all of them in a row: if one user may have a \
+             thousand, others may wait some 8 ms meanwhile. 0: no limit.";
         MAX_READS_PER_USER = "64", Number(0, 1_000_000),
             "Requests of one user that read (pages, objects, counts), at a time on one replica; beyond that 429. \
              At most a third of the connections for requests serve them at a time; the others wait. 0: no limit.";
@@ -231,9 +230,9 @@ settings! {
         REPLAY_BYTES = "8388608", Number(65_536, 1_073_741_824),
             "Bytes of these events; beyond that resync_required.";
         REPLAY_PARALLEL = "8", Number(1, 1000),
-            "Replays that a replica reads at a time, one for each user, at most half of the connections for \
-             requests; others wait their turn, so that many clients reconnecting at once leave PostgreSQL time for \
-             everybody's messages.";
+            "Replays that a replica reads at a time, one for each user; never more than half of the connections for \
+             requests, that is 3 with the default DB_POOL_SIZE. Others wait their turn, so that many clients \
+             reconnecting at once leave PostgreSQL time for everybody's messages.";
     }
     "Times" {
         HEARTBEAT_SECONDS = "25", Seconds(1, 3600),
@@ -242,9 +241,6 @@ settings! {
             "Time between two heartbeats through the database's notification queue.";
         TYPING_SECONDS = "6", Seconds(2, 300),
             "How long typing lasts if the client does not renew it.";
-        TYPING_INTERVAL_SECONDS = "2", Seconds(1, 60),
-            "Shortest time between two notifications of one user's typing in one conversation; at most half of \
-             TYPING_SECONDS, so that a renewal arrives in time.";
         PRESENCE_GRACE_SECONDS = "5", Seconds(1, 300),
             "How long a user stays online after the last socket has closed; whoever returns within it was never \
              offline. The same for all replicas.";

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::pacer::Pacer;
 use super::{Event, GivenUp, Hub, Mailbox};
 use crate::frame::Frame;
 use crate::model::{ConnectionId, UserId};
@@ -71,8 +70,6 @@ pub struct Subscription {
     pub(super) cursor: Cursor,
     pub(super) receiver: mpsc::Receiver<Item>,
     pub(super) mailbox: Arc<Mailbox>,
-    /// Where the user has so many sockets that they are paced.
-    pub(super) pacer: Option<Pacer>,
     /// Boxed: hardly ever there.
     pub(super) held: Option<Box<Held>>,
 }
@@ -157,13 +154,6 @@ impl Subscription {
         // Where nothing is behind it, it keeps no memory.
         let is_in_the_way = || backlog.behind() > 0 && self.hub.shared.memory.is_nearly_full();
         backlog.hurries(capacity, most) || is_in_the_way()
-    }
-
-    /// Waits until this socket may write what was delivered: at once, unless its user has very many.
-    pub async fn paced(&self) {
-        if let Some(pacer) = &self.pacer {
-            pacer.wait().await;
-        }
     }
 
     /// Whether nothing waits.

@@ -59,31 +59,6 @@ fn an_event_reaches_each_socket_of_its_recipients_once() {
     assert!(other.try_next().is_none());
 }
 
-#[tokio::test(start_paused = true)]
-async fn of_a_user_with_very_many_sockets_those_beyond_wait_for_their_turn() {
-    let hub = hub(HubLimits {
-        connections: None,
-        connections_per_user: None,
-        ..LIMITS
-    });
-    let beyond = pacer::BURST + 1;
-    let sockets: Vec<Subscription> = (0..pacer::UNPACED + beyond)
-        .map(|_| hub.register(user(1)).expect("room"))
-        .collect();
-    let other = hub.register(user(2)).expect("room");
-    let (last, before) = sockets.split_last().expect("some");
-    let begin = tokio::time::Instant::now();
-    for socket in before {
-        socket.paced().await;
-    }
-    assert_eq!(begin.elapsed(), Duration::ZERO);
-    assert!(futures_util::poll!(std::pin::pin!(last.paced())).is_pending());
-    other.paced().await;
-    assert_eq!(begin.elapsed(), Duration::ZERO);
-    last.paced().await;
-    assert_eq!(begin.elapsed(), pacer::INTERVAL);
-}
-
 #[test]
 fn the_limits_hold_and_are_freed_by_dropping() {
     let hub = hub(LIMITS);

@@ -156,9 +156,8 @@ impl Typing {
         if from == shared.replica {
             lock(&shared.typists).heard(pair, is_typing, now);
             shared.tell.notify_one();
-        } else if shared.hub.has_sockets(pair.typist) {
-            lock(&shared.typists).heard_elsewhere(telling, now);
-            shared.tell.notify_one();
+        } else {
+            lock(&shared.typists).heard_elsewhere(pair, now);
         }
         if !is_typing {
             self.ended(pair, at);

@@ -214,10 +214,7 @@ where
                 self.on_frame(frame).await?;
                 self.held_back = self.hold_back();
             }
-            Input::Delivery(delivery) => {
-                self.subscription.paced().await;
-                self.deliver(delivery).await?;
-            }
+            Input::Delivery(delivery) => self.deliver(delivery).await?,
             Input::Reply(reply) => self.on_reply(reply).await?,
             Input::Timer => self.on_timer().await?,
             Input::Closing => self.plan_to_leave(),

@@ -68,7 +68,7 @@ for (const seconds of [2, 30, 300]) {
       if (told.length > renewed.length) renewed.push(ms);
       pass(100);
     }
-    // The service may take half of that time until it tells it (TYPING_INTERVAL_SECONDS).
+    // The service may take half of that time until it tells it.
     const pauses = renewed.slice(1).map((ms, at) => ms - renewed[at]);
     assert.ok(pauses.every((ms) => ms <= lasts / 2 && ms >= lasts / 3), `${pauses}`);
   });

@@ -66,7 +66,6 @@ async fn play_all(database: Database) {
         // After one that does not come back in time the listener begins anew, and presence is told once more.
         ("LISTENER_HEARTBEAT_SECONDS", "3"),
         ("PRESENCE_GRACE_SECONDS", "2"),
-        ("TYPING_INTERVAL_SECONDS", "1"),
         ("RATE_LIMIT_PER_SECOND", "0"),
         UNHURRIED_SEARCH,
     ];

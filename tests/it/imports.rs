@@ -8,27 +8,27 @@ use std::path::Path;
 /// Which modules each one names.
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
-/// Where a module is: `store`, `marks`, `line`.
+/// Where a module is, or something in it: `store`, `marks`, `line`.
 type Place = Vec<String>;
 
 #[test]
 fn no_module_needs_one_that_needs_it() {
     /// Below these there still are some that need each other.
     const NOT_YET: [&str; 2] = ["config", "hub"];
-    let imports = Library::read().imports();
-    let top = &imports[&place("")];
+    let imports = imports();
+    let top = &imports[""];
     assert!(top.len() > 15, "{top:#?}");
     assert!(top["app"].contains("server") && top["store"].contains("model"));
-    let store = &imports[&place("store")];
+    let store = &imports["store"];
     assert!(store["lease"].contains("connect"));
     assert!(
         store["users"].contains("pages"),
         "by way of what the store itself names"
     );
-    let knots: BTreeMap<Place, Imports> = imports
+    let knots: BTreeMap<String, Imports> = imports
         .into_iter()
         .map(|(below, imports)| (below, knot(imports)))
-        .filter(|(below, knot)| !knot.is_empty() && !NOT_YET.contains(&&*below.join("::")))
+        .filter(|(below, knot)| !knot.is_empty() && !NOT_YET.contains(&&**below))
         .collect();
     assert!(knots.is_empty(), "they need each other: {knots:#?}");
 }
@@ -42,63 +42,11 @@ fn no_module_names_what_it_must_not_know() {
         ("hub", "store"),
         ("store", "hub"),
     ];
-    let imports = Library::read().imports();
-    let top = &imports[&place("")];
+    let top = &imports()[""];
     for (module, other) in MUST_NOT {
         assert!(top.contains_key(other), "{other}");
         assert!(!top[module].contains(other), "{module} names {other}");
     }
-}
-
-#[test]
-fn modules_that_need_each_other_by_way_of_a_third_are_found() {
-    let imports = Imports::from([
-        ("above".to_owned(), names(&["a"])),
-        ("a".to_owned(), names(&["b", "below"])),
-        ("b".to_owned(), names(&["c"])),
-        ("c".to_owned(), names(&["a"])),
-    ]);
-    let knot = knot(imports);
-    assert!(["a", "b", "c"].iter().all(|name| knot.contains_key(*name)));
-}
-
-#[test]
-fn whatever_way_a_module_is_named_it_is_found() {
-    let text = "use crate::{a, b::{c, d}, e};\n// crate::f\nfn g() -> crate::h::I {}\n\
-                #[cfg(test)]\nmod tests {\n    use crate::j;\n}\n";
-    let mut modules = vec![("x", text)];
-    modules.extend(["a", "b", "e", "f", "h", "j"].map(|other| (other, "")));
-    let imports = Library::of(&modules).imports();
-    assert_eq!(imports[&place("")]["x"], names(&["a", "b", "e", "h"]));
-
-    let siblings = Library::of(&[
-        (
-            "x",
-            "mod a;\npub use a::{A, d::{D as E, F}};\npub(crate) use b::G;\nuse c::H;\nstruct Own;",
-        ),
-        ("x::a", "use super::{G, Own,};\nuse crate::y;"),
-        ("x::a::d", "use super::super::H;"),
-        ("x::b", "type B = super::c::C;"),
-        ("x::c", "use crate::x::{self, F};"),
-        ("y", "use crate::x::G;"),
-    ]);
-    let imports = siblings.imports();
-    let [a, b, c] = ["a", "b", "c"].map(|name| &imports[&place("x")][name]);
-    assert_eq!(*a, names(&["b", "c"]));
-    assert_eq!((b, c), (&names(&["c"]), &names(&["a"])));
-    assert_eq!(imports[&place("x::a")]["d"], names(&[]));
-    assert_eq!(imports[&place("")]["x"], names(&["y"]));
-    assert_eq!(imports[&place("")]["y"], names(&["x"]));
-}
-
-fn names(names: &[&str]) -> BTreeSet<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
-}
-
-/// Of `a::b`; of nothing it is that of all.
-fn place(path: &str) -> Place {
-    let names = path.split("::").filter(|name| !name.is_empty());
-    names.map(str::to_owned).collect()
 }
 
 /// All other SQL is below `sql/`, or in the store.
@@ -112,21 +60,7 @@ fn only_the_store_and_three_more_places_give_the_database_statements() {
         // The session that listens.
         "src/listener/reader.rs",
     ];
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found = BTreeSet::new();
-    with_statements_below(root, "src", &mut found);
-    let (there, elsewhere): (Vec<_>, Vec<_>) = found
-        .iter()
-        .partition(|file| PLACES.iter().any(|place| file.starts_with(place)));
-    assert!(there.len() > 5, "{there:?}");
-    assert!(elsewhere.is_empty(), "{elsewhere:?}");
-    for place in PLACES {
-        assert!(there.iter().any(|file| file.starts_with(place)), "{place}");
-    }
-}
-
-/// The files below a directory that call what gives a statement to a client of tokio-postgres.
-fn with_statements_below(root: &Path, directory: &str, found: &mut BTreeSet<String>) {
+    /// What gives a statement to a client of tokio-postgres.
     const CALLS: [&str; 10] = [
         ".batch_execute(",
         ".simple_query(",
@@ -139,24 +73,148 @@ fn with_statements_below(root: &Path, directory: &str, found: &mut BTreeSet<Stri
         ".copy_in(",
         ".copy_out(",
     ];
-    for entry in fs::read_dir(root.join(directory)).expect("a directory") {
-        let name = entry.expect("an entry").file_name();
-        let path = format!("{directory}/{}", name.to_str().expect("a name in UTF-8"));
-        if root.join(&path).is_dir() {
-            with_statements_below(root, &path, found);
-            continue;
-        }
-        let text = fs::read_to_string(root.join(&path)).expect("a source file");
-        if code(&text).any(|line| CALLS.iter().any(|call| line.contains(call))) {
-            found.insert(path);
-        }
+    let files = sources().into_iter();
+    let (there, elsewhere): (Vec<_>, Vec<_>) = files
+        .filter(|(_, code)| CALLS.iter().any(|call| code.contains(call)))
+        .map(|(file, _)| file)
+        .partition(|file| PLACES.iter().any(|place| file.starts_with(place)));
+    assert!(there.len() > 5, "{there:?}");
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+    for place in PLACES {
+        assert!(there.iter().any(|file| file.starts_with(place)), "{place}");
     }
 }
 
-/// Without comments.
-fn code(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
+/// The files below `src/`, without comments.
+fn sources() -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut directories, mut files) = (vec!["src".to_owned()], BTreeMap::new());
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(root.join(&directory)).expect("a directory") {
+            let name = entry.expect("an entry").file_name();
+            let path = format!("{directory}/{}", name.to_str().expect("a name in UTF-8"));
+            if root.join(&path).is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(root.join(&path)).expect("a source file");
+            let code = text.lines().filter(|it| !it.trim_start().starts_with("//"));
+            files.insert(path, code.flat_map(|line| [line, "\n"]).collect());
+        }
+    }
+    files
+}
+
+/// The library's modules, without their tests. Tests, what they share and what the fuzzer runs look at everything.
+fn modules() -> BTreeMap<Place, String> {
+    const LEFT_OUT: [&str; 9] = [
+        "lib", "main", "cli", "exit", "signals", "task", "testing", "fuzzing", "tests",
+    ];
+    let module = |(path, code): (String, String)| {
+        let path = path.strip_prefix("src/")?.strip_suffix(".rs")?;
+        let place: Place = path.split('/').map(str::to_owned).collect();
+        let tests = code.find("#[cfg(test)]\nmod tests {");
+        let code = code[..tests.unwrap_or(code.len())].to_owned();
+        let is_left_out = place.iter().any(|name| LEFT_OUT.contains(&&**name));
+        (!is_left_out).then_some((place, code))
+    };
+    sources().into_iter().filter_map(module).collect()
+}
+
+/// Of the modules below each one, which others there they name: themselves, or by what is below them.
+fn imports() -> BTreeMap<String, Imports> {
+    let modules = modules();
+    let mut used: BTreeMap<Place, Place> = BTreeMap::new();
+    for (module, code) in &modules {
+        for path in used_in(code) {
+            let (path, name) = path.split_once(" as ").unwrap_or((&path, ""));
+            let from = absolute(module, path);
+            let name = match name {
+                "" => from.last().cloned().unwrap_or_default(),
+                other => other.to_owned(),
+            };
+            // Of others' names a module's own modules need none.
+            if from.len() > module.len() + 1 && from.starts_with(module) {
+                used.insert([&module[..], &[name]].concat(), from);
+            }
+        }
+    }
+    let mut all: BTreeMap<String, Imports> = BTreeMap::new();
+    for (module, code) in &modules {
+        let words = code.split(|c: char| !c.is_alphanumeric() && !"_:".contains(c));
+        let named = words.filter(|it| it.starts_with("crate::") || it.starts_with("super::"));
+        let named = named.map(str::to_owned).chain(used_in(code));
+        let homes = named.map(|path| home(&modules, &used, &absolute(module, &path)));
+        for home in homes.chain([module.clone()]) {
+            for depth in 0..module.len() {
+                let below = all.entry(module[..depth].join("::")).or_default();
+                let named = below.entry(module[depth].clone()).or_default();
+                if home.get(depth) != Some(&module[depth]) {
+                    named.extend(home.get(depth).cloned());
+                    break;
+                }
+            }
+        }
+    }
+    all
+}
+
+/// What `use` brings into a module, one path each: of `use super::{a, b::{self, c as d}}` they are `super::a`, `super::b::self` and
+/// `super::b::c as d`.
+fn used_in(code: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for (at, word) in code.match_indices("use ") {
+        let before = code[..at].rsplit('\n').next().unwrap_or_default().trim();
+        if !before.is_empty() && !before.starts_with("pub") {
+            continue;
+        }
+        let tree = code[at + word.len()..].split(';').next();
+        let mut tree = tree.unwrap_or_default().to_owned();
+        while let Some(open) = tree.rfind('{') {
+            let close = open + tree[open..].find('}').expect("its end");
+            let start = tree[..open].rfind(['{', ',']).map_or(0, |at| at + 1);
+            let before = tree[start..open].trim();
+            let listed = tree[open + 1..close].split(',').map(str::trim);
+            let listed = listed.filter(|path| !path.is_empty());
+            let each: Vec<String> = listed.map(|path| format!("{before}{path}")).collect();
+            tree.replace_range(start..=close, &each.join(","));
+        }
+        all.extend(tree.split(',').map(|path| path.trim().to_owned()));
+    }
+    all
+}
+
+/// What a module calls so, from the top.
+fn absolute(module: &[String], path: &str) -> Place {
+    let mut place = module.to_vec();
+    let path = path.split_once(" as ").map_or(path, |(path, _)| path);
+    for name in path.split("::") {
+        match name {
+            "crate" => place.clear(),
+            "super" => drop(place.pop()),
+            "self" | "" => {}
+            name => place.push(name.to_owned()),
+        }
+    }
+    place
+}
+
+/// The module that has what is at this place, also where another one has it by `use`.
+fn home(
+    modules: &BTreeMap<Place, String>,
+    used: &BTreeMap<Place, Place>,
+    path: &[String],
+) -> Place {
+    let mut home = Place::new();
+    for depth in 1..=path.len() {
+        let place = path[..depth].to_vec();
+        match used.get(&place) {
+            _ if modules.contains_key(&place) => home = place,
+            Some(from) => return self::home(modules, used, from),
+            None => break,
+        }
+    }
+    home
 }
 
 /// Without those that need none of the others: what is left needs each other, or one that does.
@@ -172,183 +230,5 @@ fn knot(mut imports: Imports) -> Imports {
             return imports;
         }
         imports.retain(|name, _| !free.contains(name));
-    }
-}
-
-/// The library's modules: their code without comments and tests, and the names that each takes from modules below it.
-struct Library {
-    code: BTreeMap<Place, String>,
-    taken: BTreeMap<Place, BTreeMap<String, Place>>,
-}
-
-impl Library {
-    fn read() -> Self {
-        let mut files = BTreeMap::new();
-        read_below(
-            Path::new(env!("CARGO_MANIFEST_DIR")),
-            "src",
-            &[],
-            &mut files,
-        );
-        Self::new(files)
-    }
-
-    fn of(modules: &[(&str, &str)]) -> Self {
-        let files = modules
-            .iter()
-            .map(|(path, text)| (place(path), (*text).to_owned()));
-        Self::new(files.collect())
-    }
-
-    fn new(files: BTreeMap<Place, String>) -> Self {
-        let code: BTreeMap<Place, String> = files
-            .into_iter()
-            .map(|(place, text)| (place, without_tests(&text)))
-            .collect();
-        let mut taken: BTreeMap<Place, BTreeMap<String, Place>> = BTreeMap::new();
-        for (place, text) in &code {
-            for path in text.split("use ").skip(1).flat_map(|tree| paths(tree).0) {
-                let path = [&place[..], &path].concat();
-                let (Some(below), Some(name)) = (path.get(..=place.len()), path.last()) else {
-                    continue;
-                };
-                if code.contains_key(below) {
-                    let taken = taken.entry(place.clone()).or_default();
-                    taken.insert(name.clone(), path.clone());
-                }
-            }
-        }
-        Self { code, taken }
-    }
-
-    /// Of the modules below each one, which others there they name: themselves, or by what is below them.
-    fn imports(&self) -> BTreeMap<Place, Imports> {
-        let mut all: BTreeMap<Place, Imports> = BTreeMap::new();
-        for (module, text) in &self.code {
-            for (depth, name) in module.iter().enumerate() {
-                let below = all.entry(module[..depth].to_vec()).or_default();
-                below.entry(name.clone()).or_default();
-            }
-            for path in named_in(module, text) {
-                let home = self.home(&path);
-                let depth = module.iter().zip(&home).take_while(|(a, b)| a == b);
-                let depth = depth.count();
-                if let (Some(one), Some(other)) = (module.get(depth), home.get(depth)) {
-                    let below = all.entry(module[..depth].to_vec()).or_default();
-                    below.entry(one.clone()).or_default().insert(other.clone());
-                }
-            }
-        }
-        all
-    }
-
-    /// The module that has what is named so.
-    fn home(&self, path: &[String]) -> Place {
-        let mut home = Place::new();
-        for (depth, name) in path.iter().enumerate() {
-            let below = path[..=depth].to_vec();
-            if self.code.contains_key(&below) {
-                home = below;
-            } else if let Some(from) = self.taken.get(&home).and_then(|taken| taken.get(name)) {
-                return self.home(from);
-            } else {
-                break;
-            }
-        }
-        home
-    }
-}
-
-/// Adds the library's files below a directory. Tests, what they share and what the fuzzer runs look at everything.
-fn read_below(root: &Path, directory: &str, place: &[String], files: &mut BTreeMap<Place, String>) {
-    for entry in fs::read_dir(root.join(directory)).expect("a directory") {
-        let name = entry.expect("an entry").file_name();
-        let name = name.to_str().expect("a name in UTF-8");
-        let path = format!("{directory}/{name}");
-        let module = [place, &[name.trim_end_matches(".rs").to_owned()]].concat();
-        if root.join(&path).is_dir() {
-            if name != "tests" {
-                read_below(root, &path, &module, files);
-            }
-            continue;
-        }
-        const AT_THE_TOP: [&str; 7] = [
-            "lib.rs",
-            "main.rs",
-            "cli.rs",
-            "exit.rs",
-            "signals.rs",
-            "task.rs",
-            "testing.rs",
-        ];
-        let left_out = match directory {
-            "src" if AT_THE_TOP.contains(&name) => true,
-            _ => ["fuzzing.rs", "tests.rs"].contains(&name),
-        };
-        if !name.ends_with(".rs") || left_out {
-            continue;
-        }
-        let text = fs::read_to_string(root.join(&path)).expect("a source file");
-        files.insert(module, text);
-    }
-}
-
-/// A file's code without its comments and its tests.
-fn without_tests(text: &str) -> String {
-    let (text, _) = text
-        .split_once("#[cfg(test)]\nmod tests {")
-        .unwrap_or((text, ""));
-    code(text).flat_map(|line| [line, "\n"]).collect()
-}
-
-/// What a module names behind `crate::` or `super::`, from the top.
-fn named_in(module: &[String], code: &str) -> Vec<Place> {
-    let parent = &module[..module.len() - 1];
-    let of_crate = code.split("crate::").skip(1).flat_map(|tree| paths(tree).0);
-    // In `super::super::a` the second one is part of the first one's path.
-    let behind_super = code
-        .match_indices("super::")
-        .filter(|(at, _)| !code[..*at].ends_with("::"));
-    let of_parent = behind_super.flat_map(|(at, word)| paths(&code[at + word.len()..]).0);
-    let of_parent = of_parent.map(|path| {
-        let further = path.iter().take_while(|name| *name == "super").count();
-        [&parent[..parent.len() - further], &path[further..]].concat()
-    });
-    of_crate.chain(of_parent).collect()
-}
-
-/// The paths that a text begins with, and what comes behind them: of `a` it is that one, of `{a, b::{self, c}}` they are `a`, `b`, and `b::c`.
-fn paths(text: &str) -> (Vec<Place>, &str) {
-    let text = text.trim_start();
-    if let Some(list) = text.strip_prefix('{') {
-        return listed_paths(list);
-    }
-    let is_of_name = |c: char| c.is_alphanumeric() || c == '_';
-    let end = text.find(|c| !is_of_name(c)).unwrap_or(text.len());
-    let (name, rest) = text.split_at(end);
-    if ["", "self"].contains(&name) {
-        return (vec![Place::new()], rest);
-    }
-    let (behind, rest) = match rest.strip_prefix("::") {
-        Some(rest) => paths(rest),
-        None => (vec![Place::new()], rest),
-    };
-    let whole = |behind: Place| [vec![name.to_owned()], behind].concat();
-    (behind.into_iter().map(whole).collect(), rest)
-}
-
-fn listed_paths(mut list: &str) -> (Vec<Place>, &str) {
-    let mut all = Vec::new();
-    loop {
-        let (some, rest) = paths(list);
-        all.extend(some);
-        // Behind a name there may be another one: `a as b`.
-        let Some(end) = rest.find([',', '}']) else {
-            return (all, "");
-        };
-        list = &rest[end + 1..];
-        if rest[end..].starts_with('}') {
-            return (all, list);
-        }
     }
 }

@@ -77,12 +77,10 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
             times.database_start,
             times.search,
             times.typing,
-            times.typing_interval,
             times.presence_grace,
             times.users_table_check,
             times.idle,
             times.stall,
-            config.auth.jwt_keys_check,
             config.auth.user_check,
             config.auth.token_warning,
             config.auth.ticket_ttl,
@@ -90,7 +88,7 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
         ]
         .map(|time| time.as_secs()),
         [
-            25, 3, 30, 0, 10, 20, 10, 10, 30, 3, 6, 2, 5, 3, 75, 20, 5, 30, 60, 30, 0
+            25, 3, 30, 0, 10, 20, 10, 10, 30, 3, 6, 5, 3, 75, 20, 30, 60, 30, 0
         ]
     );
 }

@@ -65,8 +65,6 @@ fn users_may_list_users_unless_tokens_tell_them_from_services_and_the_directory_
 
 #[test]
 fn what_just_fits_together_is_taken() {
-    let typing = [("TYPING_SECONDS", "4"), ("TYPING_INTERVAL_SECONDS", "2")];
-    assert_eq!(config(&typing).timeouts.typing_interval.as_secs(), 2);
     let body = [("MAX_BODY_BYTES", "2048"), ("MAX_MESSAGE_BYTES", "1024")];
     assert_eq!(config(&body).limits.body_bytes, 2048);
     let delay = [

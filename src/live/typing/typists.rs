@@ -18,14 +18,9 @@ use crate::store::{Pair, Telling};
 /// mistake may cost (about 10 MiB), and a replica on which so many type at once is long past what it can tell in an interval.
 const CAPACITY: usize = 65_536;
 
-/// How much longer than the interval a replica waits after another one has told of the same pair: when both have something to tell at the
-/// end of it, the replica that told last is heard first.
-///
-/// No setting, since nobody meets it as a limit. It has to be longer than a notification is on its way to one replica when it has
-/// reached the other (two gatherings of 50 ms and a commit), and shorter than the shortest interval, 1 s, so that
-/// `interval + YIELD` is less than the two intervals that typing lasts at least. Where it is too short, because the
-/// database is slow, both replicas notify and the sockets are shown one; nothing else comes of it.
-const YIELD: Duration = Duration::from_millis(250);
+/// Between two notifications about one pair, at most: often enough for whoever is shown it, and seldom enough that many who type cost
+/// little. Where typing lasts less than twice as long, half of that, so that a renewal arrives in time.
+const MOST_INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug)]
 pub struct TypingTimes {
@@ -37,9 +32,10 @@ pub struct TypingTimes {
 
 impl From<&Config> for TypingTimes {
     fn from(config: &Config) -> Self {
+        let lasting = config.timeouts.typing;
         Self {
-            lasting: config.timeouts.typing,
-            interval: config.timeouts.typing_interval,
+            lasting,
+            interval: MOST_INTERVAL.min(lasting / 2),
         }
     }
 }
@@ -64,7 +60,7 @@ struct Entry {
     believed: Option<Instant>,
     /// A notification is on its way to the database.
     in_flight: bool,
-    /// Not to be told of before: the interval after the last notification, whichever replica it came from.
+    /// Not to be told of before: the interval after this replica's last notification.
     free: Option<Instant>,
     due: Option<Instant>,
 }
@@ -170,23 +166,14 @@ impl Typists {
         }
     }
 
-    /// A notification of another replica, where the same user has a socket, was heard. All hear all notifications in the same
-    /// order. So the interval runs from this one, and what others believe is now that replica's to end, unless one of
-    /// our own comes behind it.
-    pub fn heard_elsewhere(&mut self, telling: &Telling, now: Instant) {
-        let Telling {
-            pair, conversation, ..
-        } = *telling;
-        if self.entries.len() >= CAPACITY && !self.entries.contains_key(&pair) {
-            return;
-        }
-        let new = || Entry::new(conversation, ConnectionId(Uuid::nil()));
-        let entry = self.entries.entry(pair).or_insert_with(new);
-        entry.free = entry.free.max(Some(now + self.times.interval + YIELD));
-        if !entry.in_flight {
+    /// A notification of another replica, where the same user types, was heard. All hear all notifications in the same order: so what
+    /// others believe is now that replica's to end, unless one of our own comes behind it.
+    pub fn heard_elsewhere(&mut self, pair: Pair, now: Instant) {
+        let entry = self.entries.get_mut(&pair);
+        if let Some(entry) = entry.filter(|entry| !entry.in_flight) {
             entry.believed = None;
+            self.plan(pair, now);
         }
-        self.plan(pair, now);
     }
 
     /// When there is something to do next.
@@ -209,9 +196,9 @@ impl Typists {
             };
             entry.due = None;
             if entry.until.is_some_and(|until| until <= now) {
-                // Those who were told count for themselves. What they heard at its usual moment ends with it or soon after;
-                // what another replica held back for longer is taken back.
-                let soon = now + self.times.interval + YIELD;
+                // Those who were told count for themselves. What they heard at its usual moment ends with it or soon after; what they heard
+                // late is taken back.
+                let soon = now + self.times.interval;
                 entry.until = None;
                 entry.fresh = false;
                 entry.believed = entry.believed.filter(|until| *until > soon);

@@ -36,7 +36,6 @@ async fn each_key_of_a_jwks_file_counts_and_a_rotation_needs_no_restart() {
     fs::write(&file, jwks(&[&first, &second])).expect("written");
     let settings = [
         ("JWT_JWKS_FILE", file.to_str().expect("UTF-8")),
-        ("JWT_KEYS_CHECK_SECONDS", "1"),
         ("SERVER_HOST", "127.0.0.1"),
     ];
     let replica = Replica::start(&database, &settings).await;

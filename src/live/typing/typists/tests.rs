@@ -7,6 +7,22 @@ const TIMES: TypingTimes = TypingTimes {
     interval: Duration::from_millis(2000),
 };
 
+#[test]
+fn between_two_notifications_a_renewal_is_in_time_however_long_typing_lasts() {
+    for (lasting, interval) in [
+        ("2", 1000),
+        ("3", 1500),
+        ("4", 2000),
+        ("6", 2000),
+        ("300", 2000),
+    ] {
+        let config = Config::from_vars(&[("TYPING_SECONDS", lasting)]).unwrap();
+        let times = TypingTimes::from(&config);
+        assert_eq!(times.interval.as_millis(), interval, "{lasting} s");
+        assert!(times.interval * 2 <= times.lasting, "{lasting} s");
+    }
+}
+
 fn pair() -> Pair {
     Pair {
         typist: UserId(Uuid::from_u128(1)),
@@ -160,44 +176,12 @@ async fn a_false_that_the_database_did_not_take_is_told_again_while_it_matters()
     assert_eq!(stage.typists.len(), 0);
 }
 
-fn told_elsewhere(is_typing: bool) -> Telling {
-    Telling {
-        pair: pair(),
-        conversation: CONVERSATION,
-        is_typing,
-    }
-}
-
-#[tokio::test]
-async fn the_interval_runs_from_what_another_replica_told_as_well() {
-    let mut stage = Stage::new();
-    stage
-        .typists
-        .heard_elsewhere(&told_elsewhere(true), stage.now);
-    stage.wait(500);
-    stage.types();
-    stage.wait(1000);
-    stage.types();
-    stage.wait(1500);
-    assert_eq!(stage.told, [(2250, true)]);
-    // What another tells meanwhile puts it off again, and not for ever: this one's client goes on.
-    stage
-        .typists
-        .heard_elsewhere(&told_elsewhere(true), stage.now);
-    stage.types();
-    stage.wait(60_000);
-    assert_eq!(stage.told, [(2250, true), (5250, true)]);
-    assert_eq!(stage.typists.len(), 0, "nothing is kept");
-}
-
 #[tokio::test]
 async fn the_replica_that_told_last_is_the_one_that_ends_it() {
     let mut stage = Stage::new();
     stage.types();
     stage.wait(100);
-    stage
-        .typists
-        .heard_elsewhere(&told_elsewhere(true), stage.now);
+    stage.typists.heard_elsewhere(pair(), stage.now);
     stage.stops();
     stage.wait(60_000);
     assert_eq!(stage.told, [(0, true)], "the other one ends it");
@@ -205,30 +189,10 @@ async fn the_replica_that_told_last_is_the_one_that_ends_it() {
     let mut stage = Stage::new();
     stage.types();
     stage.wait(100);
-    stage
-        .typists
-        .heard_elsewhere(&told_elsewhere(true), stage.now);
+    stage.typists.heard_elsewhere(pair(), stage.now);
     // Its own came behind, though its answer was there before.
     stage.typists.heard(pair(), true, stage.now);
     stage.stops();
     stage.wait(60_000);
-    assert_eq!(stage.told, [(0, true), (2350, false)]);
-}
-
-#[tokio::test]
-async fn what_was_held_back_for_long_is_taken_back_when_it_is_over() {
-    let mut stage = Stage::new();
-    for _ in 0..2 {
-        stage
-            .typists
-            .heard_elsewhere(&told_elsewhere(false), stage.now);
-        if stage.now == stage.start {
-            stage.types();
-        }
-        stage.wait(2000);
-    }
-    stage.wait(60_000);
-    // It is over at 6000; who hears of it at 4250 would show it until 10250.
-    assert_eq!(stage.told, [(4250, true), (6250, false)]);
-    assert_eq!(stage.typists.len(), 0, "nothing is kept");
+    assert_eq!(stage.told, [(0, true), (2000, false)]);
 }

@@ -119,8 +119,6 @@ proptest! {
 struct Stages {
     typists: [Typists; 2],
     now: Instant,
-    /// When each was taken, and by whom.
-    sent: Vec<(Instant, usize)>,
     /// On their way, in order: until when.
     coming: VecDeque<(Instant, usize, Telling)>,
     belief: Option<Instant>,
@@ -147,7 +145,6 @@ impl Stages {
             }
             for from in 0..2 {
                 for telling in self.typists[from].take(self.now, 100) {
-                    self.sent.push((self.now, from));
                     self.coming.push_back((self.now + latency, from, telling));
                 }
             }
@@ -159,15 +156,14 @@ impl Stages {
         self.belief = telling.is_typing.then_some(self.now + TIMES.lasting);
         self.typists[from].told(telling, true, self.now);
         self.typists[from].heard(telling.pair, telling.is_typing, self.now);
-        self.typists[1 - from].heard_elsewhere(telling, self.now);
+        self.typists[1 - from].heard_elsewhere(telling.pair, self.now);
     }
 }
 
 proptest! {
-    /// Two notifications are the interval apart, whichever replicas they come from, unless the second one was sent before
-    /// the first was heard; and once the user has stopped on both, the other side comes to believe it.
+    /// Once the user has stopped on both, the other side comes to believe it, whichever has told what.
     #[test]
-    fn two_replicas_keep_one_interval(
+    fn what_two_replicas_have_told_comes_to_an_end(
         steps in prop::collection::vec((0usize..2, any::<bool>(), 1u64..3000), 0..60),
         latency in 1u64..200,
     ) {
@@ -177,7 +173,6 @@ proptest! {
         let mut stages = Stages {
             typists: [Typists::new(TIMES), Typists::new(TIMES)],
             now: Instant::now(),
-            sent: Vec::new(),
             coming: VecDeque::new(),
             belief: None,
         };
@@ -194,10 +189,6 @@ proptest! {
         stages.wait(5000, latency);
         let now = stages.now;
         prop_assert!(stages.belief.is_none_or(|until| until <= now), "still believed to type");
-        for two in stages.sent.windows(2) {
-            let (gap, same) = (two[1].0 - two[0].0, two[1].1 == two[0].1);
-            prop_assert!(gap >= TIMES.interval || (!same && gap <= latency), "{gap:?}");
-        }
         stages.wait(60_000, latency);
         prop_assert_eq!(stages.typists[0].len() + stages.typists[1].len(), 0);
     }
