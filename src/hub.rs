@@ -3,6 +3,7 @@
 mod backlog;
 mod database;
 mod event;
+mod item;
 mod mailbox;
 mod memory;
 mod pacer;
@@ -26,15 +27,16 @@ use crate::model::{ConnectionId, UserId};
 use crate::sync::lock;
 
 pub use event::{AsUpdate, Event, Subject};
+pub use item::Resync;
 pub use mailbox::{GivenUp, Mailbox, Topic};
 pub use memory::Counted;
-pub use subscription::{Delivery, Resync, Subscription};
+pub use subscription::{Delivery, Subscription};
 
 use database::Database;
+use item::Item;
 use memory::EventMemory;
 use pacer::Pacer;
 use socket::Socket;
-use subscription::Item;
 
 /// When all sockets are told to reload, each has this much of the time over which that is spread: two thousand begin in a second. The
 /// whole is a drain's, whose clients come back and load no less.
