@@ -10,6 +10,7 @@ use warp::http::header::ACCEPT;
 use super::extract::{Checked, Query, named_user};
 use crate::auth::{Caller, NamedUser};
 use crate::error::Error;
+use crate::header_list;
 use crate::services::Services;
 
 /// A request without the path's ids and the body, which a handler gets beside it.
@@ -55,10 +56,7 @@ impl Call {
             let name = range.split(';').next().unwrap_or_default();
             name.trim().eq_ignore_ascii_case(media_type)
         };
-        let values = self.headers.get_all(ACCEPT).iter();
-        values
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.split(',').any(named))
+        header_list::members(&self.headers, ACCEPT).any(named)
     }
 }
 
