@@ -40,14 +40,19 @@ impl Call {
         named.map(|text| named_user(name, text, caller)).transpose()
     }
 
-    /// The `q` that filters by name; an empty one filters nothing, so that a search box can send what it holds.
-    pub fn name_query(&self) -> Checked<Option<&str>> {
+    /// The `q`, which is at most `MAX_QUERY_BYTES` long.
+    pub fn search_text(&self) -> Checked<Option<&str>> {
         let longest = self.services.config.limits.query_bytes;
         match self.query.text("q")? {
             Some(q) if q.len() > longest => Err(vec![format!("q must be at most {longest} bytes")]),
-            Some(q) if !q.trim().is_empty() => Ok(Some(q.trim())),
-            _ => Ok(None),
+            q => Ok(q),
         }
+    }
+
+    /// The `q` that filters by name; an empty one filters nothing, so that a search box can send what it holds.
+    pub fn name_query(&self) -> Checked<Option<&str>> {
+        let q = self.search_text()?.map(str::trim);
+        Ok(q.filter(|q| !q.is_empty()))
     }
 
     /// Whether `Accept` names this media type; a range such as `*/*` does not.

@@ -18,7 +18,7 @@ use crate::auth::{Caller, NamedUser};
 use crate::error::Error;
 use crate::limits::Holder;
 use crate::logging::REQUEST_ID;
-use crate::model::{Content, ConversationId, MessageId, NewMessage, Reader, content_faults};
+use crate::model::{Content, ConversationId, MessageId, NewMessage, Reader, check_content};
 use crate::reply::json_response;
 use crate::schema::objects::{self, EditMessage, SendMessage};
 use crate::services::Services;
@@ -240,13 +240,9 @@ pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Res
     let body = body.json(holder).await?;
     let fields = body.fields(&["content"])?;
     let max_bytes = call.services.config.limits.message_bytes;
-    let content =
-        fields
-            .text("content")
-            .and_then(|content| match content_faults(&content, max_bytes) {
-                faults if faults.is_empty() => Ok(content),
-                faults => Err(faults),
-            });
+    let content = fields
+        .text("content")
+        .and_then(|content| check_content(&content, max_bytes).map(|()| content));
     let ((message, editor), content) = all((target, content)).map_err(Error::Validation)?;
     let editor = caller.act_for(editor)?;
     call.services.send_limiter.check_content(editor, &content)?;
