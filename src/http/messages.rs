@@ -17,7 +17,7 @@ use super::{any_of, route};
 use crate::auth::{Caller, NamedUser};
 use crate::error::Error;
 use crate::limits::Holder;
-use crate::logging::REQUEST_ID;
+use crate::logging::request_id;
 use crate::model::{Content, ConversationId, MessageId, NewMessage, Reader, check_content};
 use crate::reply::json_response;
 use crate::schema::objects::{self, EditMessage, SendMessage};
@@ -178,7 +178,7 @@ pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
     let sent = call.services.writer.send(message, Protocol::Http).await;
     let sent = sent.map_err(|error| caller.concealed(error))?;
     sent.log(|sent| {
-        let request = REQUEST_ID.try_with(String::clone).unwrap_or_default();
+        let request = request_id();
         log::debug!(target: SENT_LOG, userId:% = sender, messageId:% = sent.id, seq = sent.seq.0; "request {request:?} of user {sender}: {sent}");
     });
     let status = match sent.repeated {

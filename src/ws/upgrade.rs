@@ -28,8 +28,7 @@ use crate::error::{Denial, Error};
 use crate::header_list;
 use crate::hub::Subscription;
 use crate::limits::Holder;
-use crate::logging::REQUEST_ID;
-use crate::logging::Repeats;
+use crate::logging::{Repeats, request_id};
 use crate::model::{ConnectionId, UserId};
 use crate::query_string::{Query, id};
 use crate::reply::error_response;
@@ -152,7 +151,7 @@ fn log_connected(id: ConnectionId, user: UserId) {
     if !log::log_enabled!(log::Level::Debug) {
         return;
     }
-    let request = REQUEST_ID.try_with(String::clone).unwrap_or_default();
+    let request = request_id();
     log::debug!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: connected by request {request:?}");
 }
 
