@@ -261,7 +261,10 @@ impl Error {
 
     /// With all that caused it, for the log. Callers are sent the error's own text and nothing of this.
     pub fn with_cause(&self) -> impl fmt::Display + '_ {
-        WithCause(self)
+        fmt::from_fn(move |f| {
+            write!(f, "{self}")?;
+            causes(self).try_for_each(|cause| write!(f, ": {cause}"))
+        })
     }
 
     /// One fault in one field.
@@ -285,18 +288,11 @@ impl Error {
     }
 }
 
-struct WithCause<'a>(&'a Error);
-
-impl fmt::Display for WithCause<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)?;
-        let mut next = std::error::Error::source(self.0);
-        while let Some(cause) = next {
-            write!(f, ": {cause}")?;
-            next = cause.source();
-        }
-        Ok(())
-    }
+/// What has caused an error, and that in turn.
+pub fn causes<'a>(
+    error: &'a dyn std::error::Error,
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |cause| cause.source())
 }
 
 #[cfg(test)]
