@@ -93,9 +93,13 @@ pub enum Error {
     #[error("the route does not have this method: the header Allow names those that it has")]
     MethodNotAllowed,
 
-    /// 408: the body did not arrive in time. (For the head, `server` says so by itself.)
+    /// 408: the body did not arrive in time.
     #[error("the request body did not arrive in time")]
     RequestTimeout,
+
+    /// 408: the head did not arrive in time. The connection ends with that.
+    #[error("the request head did not arrive in time")]
+    HeadTimeout,
 
     /// 409: a `clientMessageId` reused with other content.
     #[error("the sender has already used this clientMessageId for another message")]
@@ -233,7 +237,7 @@ impl Error {
             Self::DirectoryIsOff => ErrorCode::DirectoryOff,
             Self::MessageDeleted(_) => ErrorCode::MessageNotFound,
             Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
-            Self::RequestTimeout => ErrorCode::RequestTimeout,
+            Self::RequestTimeout | Self::HeadTimeout => ErrorCode::RequestTimeout,
             Self::ClientMessageIdReused => ErrorCode::ClientMessageIdReused,
             Self::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
             Self::UnsupportedMediaType => ErrorCode::UnsupportedMediaType,

@@ -117,7 +117,7 @@ pub fn status(error: &Error) -> StatusCode {
         | Error::DirectoryIsOff
         | Error::MessageDeleted(_) => StatusCode::NOT_FOUND,
         Error::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        Error::RequestTimeout | Error::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
         Error::ClientMessageIdReused => StatusCode::CONFLICT,
         Error::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Error::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
