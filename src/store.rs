@@ -50,7 +50,6 @@ pub use marks::MarksFigures;
 pub use pages::{Listing, Page, Window};
 pub use search::Search;
 pub use sending::{Locks, Outcome, Outgoing, SendFailure};
-pub use tickets::IssuedTicket;
 pub use users::UserFilter;
 
 use admission::Turns;
