@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::model::{ConnectionId, UserId};
 use crate::sync::lock;
 
-pub use event::{AsUpdate, Event, Subject};
+pub use event::{AsUpdate, Event, Novelty, Subject};
 pub use item::Resync;
 pub use mailbox::{GivenUp, Mailbox, Topic};
 pub use memory::Counted;
