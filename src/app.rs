@@ -17,7 +17,6 @@ use crate::auth::Keys;
 use crate::config::{AuthMode, Config};
 use crate::hub::{Hub, HubLimits};
 use crate::lifecycle::Lifecycle;
-use crate::limits::UserLimiter;
 use crate::listener::ListenerStatus;
 use crate::services::{Background, Services};
 use crate::store::Purpose;
@@ -217,12 +216,12 @@ fn spawn_watches(services: &Services, supervisor: &mut Supervisor) {
     let tasks = &services.lifecycle.tasks;
     let watch = services.metrics.clone().watch(stop());
     supervisor.spawn(tasks, "the watch over the figures", watch);
-    let limiters = [
-        &services.send_limiter,
-        &services.live_limiter,
-        &services.frame_limiter,
+    let limiters = vec![
+        services.send_limiter.clone(),
+        services.live_limiter.clone(),
+        services.frame_limiter.clone(),
     ];
-    let sweep = limits::sweep(limiters.map(UserLimiter::clone), stop());
+    let sweep = limits::sweep(limiters, stop());
     supervisor.spawn(tasks, "the sweep of limits", sweep);
     let watch = services.auth.clone().watch(services.hub.clone(), stop());
     supervisor.spawn(tasks, "the check of users", watch);

@@ -32,8 +32,8 @@ pub use token::mint;
 use crate::config::{AuthConfig, AuthMode, ConfigError};
 use crate::error::{Credentials, Error};
 use crate::hub::Hub;
-use crate::model::{UnixSeconds, UserId};
-use crate::store::{IssuedTicket, Store};
+use crate::model::{RawJson, UnixSeconds, UserId};
+use crate::store::Store;
 
 /// What a handshake presents, judged as far as that needs no database.
 pub enum Presented {
@@ -192,20 +192,20 @@ impl Auth {
         }
     }
 
-    /// A ticket for one socket of `user`, for whom the caller may act. `NotFound` when there is no such user.
+    /// A ticket for one socket of `user`, for whom the caller may act, and when it expires, as JSON. `NotFound` when there is no such user.
     pub async fn issue_ticket(
         &self,
         caller: &Caller,
         user: UserId,
-    ) -> Result<(String, IssuedTicket), Error> {
+    ) -> Result<(String, RawJson), Error> {
         let ticket = Ticket::random();
         let token_expires = caller.valid_until().map(|until| until.expires);
         let ttl = self.shared.config.ticket_ttl;
         let store = &self.shared.store;
-        let issued = store
+        let expires_at = store
             .create_ticket(&ticket.hash(), user, token_expires, ttl)
             .await?;
-        Ok((ticket.expose(), issued))
+        Ok((ticket.expose(), expires_at))
     }
 
     /// Until `stop`: takes changed key files, removes tickets that were never used, and in jwt mode ends the

@@ -92,7 +92,7 @@ fn user(text: &str) -> Result<Uuid, &'static str> {
 }
 
 /// Longest life of a token: ten years.
-const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+const MAX_TTL: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// A whole number and a unit: `90s`, `15m`, `1h`, `7d`.
 fn ttl(text: &str) -> Result<Duration, String> {

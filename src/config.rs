@@ -5,6 +5,7 @@
 
 mod auth;
 mod bounds;
+mod choices;
 mod database;
 mod error;
 mod file;
@@ -12,6 +13,7 @@ mod file;
 pub mod fuzzing;
 mod names;
 mod origins;
+mod secret;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -23,14 +25,14 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-pub use auth::{AuthConfig, AuthMode, Secret};
+pub use auth::AuthConfig;
 pub use bounds::{Limits, Rate, Timeouts};
+pub use choices::{AuthMode, LogFormat, SslMode};
 pub use database::{SHARED_DATA_HOME, data_home};
 pub use error::{ConfigError, ConfigErrorKind};
 pub use origins::AllowedOrigins;
+pub use secret::Secret;
 use values::{File, Values, shown};
-
-use crate::names::names;
 
 /// Read from the working directory when neither `--config` nor [`FILE_VARIABLE`] names another.
 const DEFAULT_FILE: &str = "config.env";
@@ -85,14 +87,6 @@ pub struct Config {
     pub web_page: bool,
 }
 
-names! {
-    /// How a line of the log looks (`LOG_FORMAT`).
-    LogFormat {
-        Pretty = "pretty",
-        Json = "json",
-    }
-}
-
 /// The database of the operator, or one of our own.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one in a process")]
@@ -111,17 +105,6 @@ pub struct DatabaseConfig {
     pub postgres: tokio_postgres::Config,
     pub ssl_mode: SslMode,
     pub ssl_root_cert: Option<PathBuf>,
-}
-
-names! {
-    /// libpq's modes of the same names (PostgreSQL manual, "SSL Support"): `DB_SSL_MODE`, and `sslmode` of a URL.
-    SslMode {
-        Disable = "disable",
-        Prefer = "prefer",
-        Require = "require",
-        VerifyCa = "verify-ca",
-        VerifyFull = "verify-full",
-    }
 }
 
 /// A configuration, and what is odd about it but no error; for the log, once there is one.

@@ -54,7 +54,7 @@ const DATABASE: &str = "pgchat";
 const HOST: &str = "127.0.0.1";
 
 /// How long a start may take, recovery after a crash included. Waiting for an earlier one's end counts on its own.
-const START_DEADLINE: Duration = Duration::from_secs(180);
+const START_DEADLINE: Duration = Duration::from_mins(3);
 const POLL: Duration = Duration::from_millis(50);
 
 /// Why there is no embedded database; each is one line for the person who started pgchat.

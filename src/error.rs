@@ -93,9 +93,13 @@ pub enum Error {
     #[error("the route does not have this method: the header Allow names those that it has")]
     MethodNotAllowed,
 
-    /// 408: the body did not arrive in time. (For the head, `server` says so by itself.)
+    /// 408: the body did not arrive in time.
     #[error("the request body did not arrive in time")]
     RequestTimeout,
+
+    /// 408: the head did not arrive in time. The connection ends with that.
+    #[error("the request head did not arrive in time")]
+    HeadTimeout,
 
     /// 409: a `clientMessageId` reused with other content.
     #[error("the sender has already used this clientMessageId for another message")]
@@ -233,7 +237,7 @@ impl Error {
             Self::DirectoryIsOff => ErrorCode::DirectoryOff,
             Self::MessageDeleted(_) => ErrorCode::MessageNotFound,
             Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
-            Self::RequestTimeout => ErrorCode::RequestTimeout,
+            Self::RequestTimeout | Self::HeadTimeout => ErrorCode::RequestTimeout,
             Self::ClientMessageIdReused => ErrorCode::ClientMessageIdReused,
             Self::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
             Self::UnsupportedMediaType => ErrorCode::UnsupportedMediaType,
@@ -261,7 +265,10 @@ impl Error {
 
     /// With all that caused it, for the log. Callers are sent the error's own text and nothing of this.
     pub fn with_cause(&self) -> impl fmt::Display + '_ {
-        WithCause(self)
+        fmt::from_fn(move |f| {
+            write!(f, "{self}")?;
+            causes(self).try_for_each(|cause| write!(f, ": {cause}"))
+        })
     }
 
     /// One fault in one field.
@@ -285,18 +292,11 @@ impl Error {
     }
 }
 
-struct WithCause<'a>(&'a Error);
-
-impl fmt::Display for WithCause<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)?;
-        let mut next = std::error::Error::source(self.0);
-        while let Some(cause) = next {
-            write!(f, ": {cause}")?;
-            next = cause.source();
-        }
-        Ok(())
-    }
+/// What has caused an error, and that in turn.
+pub fn causes<'a>(
+    error: &'a dyn std::error::Error,
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |cause| cause.source())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod backlog;
 mod database;
 mod event;
+mod item;
 mod mailbox;
 mod memory;
 mod socket;
@@ -24,15 +25,16 @@ use crate::error::Error;
 use crate::model::{ConnectionId, UserId};
 use crate::sync::lock;
 
-pub use event::{AsUpdate, Event, Subject};
+pub use event::{AsUpdate, Event, Novelty, Subject};
+pub use item::Resync;
 pub use mailbox::{GivenUp, Mailbox, Topic};
 pub use memory::Counted;
-pub use subscription::{Delivery, Resync, Subscription};
+pub use subscription::{Delivery, Subscription};
 
 use database::Database;
+use item::Item;
 use memory::EventMemory;
 use socket::Socket;
-use subscription::Item;
 
 /// When all sockets are told to reload, each has this much of the time over which that is spread: two thousand begin in a second. The
 /// whole is a drain's, whose clients come back and load no less.
@@ -101,7 +103,7 @@ impl State {
         users
             .iter()
             .filter_map(|user| self.users.get(user))
-            .flat_map(|theirs| &theirs.sockets)
+            .flatten()
     }
 
     fn room(&self, limits: HubLimits) -> Result<(), Error> {

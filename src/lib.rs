@@ -25,6 +25,7 @@ mod error;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod header_list;
 mod health;
 mod http;
 mod hub;

@@ -13,7 +13,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Rate};
+use crate::config::Rate;
 use crate::error::Error;
 use crate::model::UserId;
 
@@ -21,7 +21,7 @@ pub use budget::{Holder, MemoryBudget, Reservation, SMALL};
 pub use refusals::Refusals;
 
 /// Users who were quiet for long enough to have their whole burst again are forgotten this often.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Frames of any kind that a user's sockets are read, for each send that they may make: pings, what is malformed, and what is
 /// refused cost little, but not nothing.
@@ -51,14 +51,12 @@ impl UserLimiter {
         }
     }
 
-    /// `RATE_LIMIT_PER_SECOND` and `RATE_LIMIT_BURST`.
-    pub fn of_sends(config: &Config) -> Self {
-        Self::new(config.limits.rate)
-    }
-
-    /// For all frames of a user's sockets.
-    pub fn of_frames(config: &Config) -> Self {
-        Self::new(config.limits.rate.map(of_frames))
+    /// For all frames of a user's sockets, where sends may come as often as `sends` says.
+    pub fn of_frames(sends: Option<Rate>) -> Self {
+        Self::new(sends.map(|sends| Rate {
+            per_second: sends.per_second.saturating_mul(FRAMES_OF_A_SEND),
+            burst: sends.burst.saturating_mul(FRAMES_OF_A_SEND),
+        }))
     }
 
     /// Counts up to `count` of them, and leaves in it those over the limit. Returns the wait until one more is allowed; `None` if all were
@@ -132,28 +130,16 @@ impl UserLimiter {
 }
 
 /// Sweeps these from time to time, until `stop`.
-pub async fn sweep<const N: usize>(limiters: [UserLimiter; N], stop: CancellationToken) {
+pub async fn sweep(limiters: Vec<UserLimiter>, stop: CancellationToken) {
     sweep_every(SWEEP_INTERVAL, limiters, stop).await;
 }
 
-async fn sweep_every<const N: usize>(
-    interval: Duration,
-    limiters: [UserLimiter; N],
-    stop: CancellationToken,
-) {
+async fn sweep_every(interval: Duration, limiters: Vec<UserLimiter>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = sleep(interval) => limiters.iter().for_each(UserLimiter::sweep),
         }
-    }
-}
-
-/// How often frames may come where sends may as often as this.
-fn of_frames(sends: Rate) -> Rate {
-    Rate {
-        per_second: sends.per_second.saturating_mul(FRAMES_OF_A_SEND),
-        burst: sends.burst.saturating_mul(FRAMES_OF_A_SEND),
     }
 }
 
@@ -183,7 +169,7 @@ mod tests {
 
     /// Of frames, where so many sends are allowed.
     fn frames(per_second: u32, burst: u32) -> UserLimiter {
-        UserLimiter::new(Some(of_frames(rate(per_second, burst))))
+        UserLimiter::of_frames(Some(rate(per_second, burst)))
     }
 
     #[test]
@@ -342,7 +328,7 @@ mod tests {
         }
         while slow.pause(user, &mut 1).is_none() {}
         let stop = CancellationToken::new();
-        let both = [slow.clone(), fast.clone()];
+        let both = vec![slow.clone(), fast.clone()];
         let sweeps = tokio::spawn(sweep_every(Duration::from_millis(1), both, stop.clone()));
         let remembered = |limiter: &UserLimiter| limiter.limiter.as_ref().map_or(0, |l| l.len());
         let forgotten = async {

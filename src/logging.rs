@@ -30,6 +30,11 @@ tokio::task_local! {
     pub(crate) static REQUEST_ID: String;
 }
 
+/// That of the request that this task answers, for a line about it; empty in any other task.
+pub(crate) fn request_id() -> String {
+    REQUEST_ID.try_with(String::clone).unwrap_or_default()
+}
+
 /// This crate's modules; `LOG_LEVEL` is about them.
 const CRATE: &str = "pgchat";
 

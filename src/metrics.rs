@@ -3,6 +3,7 @@
 mod commands;
 mod connections;
 mod delivery;
+mod figures;
 mod frames;
 mod process;
 mod requests;
@@ -13,13 +14,10 @@ mod watch;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
-use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
-use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
@@ -108,15 +106,6 @@ impl Metrics {
         let rendered = rendered.map_err(|panicked| Error::Internal(panicked.into()))?;
         rendered.map_err(|error: fmt::Error| Error::Internal(error.into()))
     }
-}
-
-/// One series of a family.
-fn encode_counter(
-    family: &mut MetricEncoder<'_>,
-    labels: &impl EncodeLabelSet,
-    count: &AtomicU64,
-) -> fmt::Result {
-    ConstCounter::new(count.load(Ordering::Relaxed)).encode(family.encode_family(labels)?)
 }
 
 fn text_of(registries: &[Arc<Registry>], format: TextFormat) -> Result<String, fmt::Error> {

@@ -221,7 +221,7 @@ impl Content {
         client_message_id: Option<String>,
         max_bytes: usize,
     ) -> Result<Self, Vec<String>> {
-        let mut faults = content_faults(&text, max_bytes);
+        let mut faults = check_content(&text, max_bytes).err().unwrap_or_default();
         let message_type = match message_type.map(str::parse).transpose() {
             Ok(known) => known.unwrap_or_default(),
             Err(fault) => {
@@ -262,8 +262,8 @@ impl Content {
     }
 }
 
-/// What is wrong with a message's `content`; empty when nothing is.
-pub fn content_faults(content: &str, max_bytes: usize) -> Vec<String> {
+/// Whether it may be a message's `content`; if not, everything that is wrong with it.
+pub fn check_content(content: &str, max_bytes: usize) -> Result<(), Vec<String>> {
     let mut faults = Vec::new();
     // Ends at the first character that can be seen, mostly the first one of all.
     if content.chars().all(is_invisible) {
@@ -280,7 +280,10 @@ pub fn content_faults(content: &str, max_bytes: usize) -> Vec<String> {
     if content.contains('\0') {
         faults.push("content must not contain U+0000".to_owned());
     }
-    faults
+    match faults.is_empty() {
+        true => Ok(()),
+        false => Err(faults),
+    }
 }
 
 #[cfg(test)]

@@ -103,6 +103,11 @@ impl Query {
         }
     }
 
+    /// A parameter as an id.
+    pub fn id<T: FromStr>(&self, name: &str) -> Checked<Option<T>> {
+        self.text(name)?.map(|text| id(name, text)).transpose()
+    }
+
     /// A parameter's text, of a kind that the service has made and reads as a whole, such as a cursor. What cannot be decoded is no fault:
     /// it is none of the service's, like any other text that it has not made.
     pub fn token(&self, name: &str) -> Checked<Option<&str>> {

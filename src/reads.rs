@@ -6,7 +6,6 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use crate::config::Config;
 use crate::error::Error;
 use crate::limits::Holder;
 use crate::store::Store;
@@ -23,13 +22,11 @@ pub struct Reads {
 }
 
 impl Reads {
-    pub fn new(store: Store, config: &Config) -> Self {
+    /// `most`: `MAX_READS_PER_USER`.
+    pub fn new(store: Store, most: Option<NonZeroUsize>) -> Self {
         Self {
             store,
-            most: config
-                .limits
-                .reads_per_user
-                .map_or(usize::MAX, NonZeroUsize::get),
+            most: most.map_or(usize::MAX, NonZeroUsize::get),
         }
     }
 
@@ -71,6 +68,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::config::Config;
     use crate::model::{ConversationId, UserId};
     use crate::testing;
 

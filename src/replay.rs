@@ -8,7 +8,7 @@ mod rows;
 use crate::config::Config;
 use crate::error::Error;
 use crate::frame::{EventType, Frame};
-use crate::hub::{Event, Hub, Subject};
+use crate::hub::{Event, Hub, Novelty, Subject};
 use crate::limits::{Holder, MemoryBudget, Reservation};
 #[cfg(test)]
 use crate::model::MessageId;
@@ -92,17 +92,6 @@ pub struct Missed {
 pub struct Unsent {
     pub frames: Vec<Frame>,
     _reservation: Reservation,
-}
-
-/// What to do with a live event after a replay.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Repeat {
-    /// Not sent yet.
-    New,
-    /// The socket has seen an earlier state of the row: send it as an update.
-    Later,
-    /// The socket has it.
-    Sent,
 }
 
 impl Replay {
@@ -274,11 +263,11 @@ impl Missed {
         }
     }
 
-    /// Whether the client has a live event already, from the replay or from before its cursor, where the replay is not over at the event's
+    /// What a live event is to the client, which has the replay and what came before its cursor, where the replay is not over at the event's
     /// horizon; `incarnation`: the listener's, which is asked for what the replay has not told of by itself.
-    pub fn repeat(&self, event: &Event, incarnation: impl Fn() -> Option<Incarnation>) -> Repeat {
+    pub fn novelty(&self, event: &Event, incarnation: impl Fn() -> Option<Incarnation>) -> Novelty {
         if self.seen_below.covers(event.xid) {
-            return Repeat::Sent;
+            return Novelty::Repeat;
         }
         let has_crashed_since = || incarnation() != self.incarnation;
         let is_before_replay = |xid| self.snapshot.includes(xid) && !has_crashed_since();
@@ -288,20 +277,20 @@ impl Missed {
             subject @ (Subject::Row(_) | Subject::Conversation { .. }) => {
                 match self.rows.sent(subject) {
                     // A crash may have taken back what was sent, and given its revision to this.
-                    Some(sent) if sent >= event.version && !has_crashed_since() => Repeat::Sent,
-                    Some(_) => Repeat::Later,
+                    Some(sent) if sent >= event.version && !has_crashed_since() => Novelty::Repeat,
+                    Some(_) => Novelty::Later,
                     // Its transaction had ended when the replay read, which would have told of the row had the client not seen it.
-                    None if is_before_replay(event.xid) => Repeat::Sent,
+                    None if is_before_replay(event.xid) => Novelty::Repeat,
                     // The row was inserted before the replay read or before the client's cursor, so the client knows it: this event
                     // changed it since.
-                    None if created.is_some_and(was_there) => Repeat::Later,
-                    None => Repeat::New,
+                    None if created.is_some_and(was_there) => Novelty::Later,
+                    None => Novelty::New,
                 }
             }
             Subject::Read { xid, .. } | Subject::Reload { xid, .. } => {
                 match is_before_replay(xid) {
-                    true => Repeat::Sent,
-                    false => Repeat::New,
+                    true => Novelty::Repeat,
+                    false => Novelty::New,
                 }
             }
         }

@@ -10,7 +10,7 @@ use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
 use crate::error::{Credentials, Error, ErrorCode};
-use crate::logging::{REQUEST_ID, Repeats};
+use crate::logging::{Repeats, request_id};
 
 /// The shape of every error body. NestJS callers know the first three members; `code` is the stable one.
 #[derive(Serialize, ToSchema)]
@@ -80,8 +80,8 @@ pub fn error_response(error: &Error) -> Response {
 /// A database that refuses everything would fill the log: one line a second, with the id of its request.
 fn log_cause(error: &Error) {
     static LINES: Repeats = Repeats::new(module_path!());
-    let request = REQUEST_ID.try_with(String::clone).unwrap_or_default();
-    LINES.error(format_args!("request {request:?}: {}", error.with_cause()));
+    let (request, cause) = (request_id(), error.with_cause());
+    LINES.error(format_args!("request {request:?}: {cause}"));
 }
 
 /// `body` as JSON. [`RawJson`](crate::model::RawJson) anywhere inside it is copied as it stands, not parsed.
@@ -117,7 +117,7 @@ pub fn status(error: &Error) -> StatusCode {
         | Error::DirectoryIsOff
         | Error::MessageDeleted(_) => StatusCode::NOT_FOUND,
         Error::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        Error::RequestTimeout | Error::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
         Error::ClientMessageIdReused => StatusCode::CONFLICT,
         Error::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Error::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

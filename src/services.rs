@@ -98,7 +98,7 @@ impl Services {
         );
         let health = Health::new(store.clone(), listening.clone(), users, lifecycle.clone());
         let auth = Auth::new(&config.auth, keys, store.clone());
-        let reads = Reads::new(store.clone(), &config);
+        let reads = Reads::new(store.clone(), config.limits.reads_per_user);
         let replay = Replay::new(store.clone(), hub.clone(), ReplayLimits::from(&config));
         let services = Self {
             metrics: Metrics::new(Sources {
@@ -112,9 +112,9 @@ impl Services {
                 queue_usage: Gauge::default(),
             }),
             auth,
-            send_limiter: UserLimiter::of_sends(&config),
-            live_limiter: UserLimiter::of_sends(&config),
-            frame_limiter: UserLimiter::of_frames(&config),
+            send_limiter: UserLimiter::new(config.limits.rate),
+            live_limiter: UserLimiter::new(config.limits.rate),
+            frame_limiter: UserLimiter::of_frames(config.limits.rate),
             refusals: Refusals::new(config.limits.refused_handshakes),
             reads,
             answers: MemoryBudget::new(ANSWERS_BYTES),

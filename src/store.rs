@@ -50,12 +50,11 @@ pub use marks::MarksFigures;
 pub use pages::{Listing, Page, Window};
 pub use search::Search;
 pub use sending::{Locks, Outcome, Outgoing, SendFailure};
-pub use tickets::IssuedTicket;
 pub use users::UserFilter;
 
 use admission::Turns;
 use held_rows::HeldRows;
-use lease::Turn;
+use lease::TurnGuard;
 use marks::{MarksLine, SlowReaders};
 use pages::{PAGE_BYTES, listing};
 use rows::{column_of, raw_json, single, unknown_status};
@@ -71,7 +70,7 @@ use crate::error::Error;
 pub struct Store {
     shared: Arc<Shared>,
     /// Whose turn it is while this handle's statements run.
-    turn: Option<Turn>,
+    turn: Option<TurnGuard>,
 }
 
 struct Shared {

@@ -49,14 +49,20 @@ pub fn services_with_database_at(port: u16, hub: Hub) -> Services {
     services_of(hub, Config::from_vars(&vars).unwrap())
 }
 
-/// Services around `hub` with this configuration, which must name an external database; must be called in a runtime, for the writer's task.
-pub fn services_of(hub: Hub, config: Config) -> Services {
+/// A store with this configuration, which must name an external database, and the way to that.
+pub fn store_of(config: &Config) -> (Store, Connector) {
     let DatabaseSource::External(database) = &config.database else {
         panic!("DB_HOST is set");
     };
     let connector = Connector::new(database).unwrap();
-    let limits = StoreLimits::from(&config);
+    let limits = StoreLimits::from(config);
     let store = Store::new(&connector, &config.schema, limits, Way::Direct).unwrap();
+    (store, connector)
+}
+
+/// Services around `hub` with this configuration, which must name an external database; must be called in a runtime, for the writer's task.
+pub fn services_of(hub: Hub, config: Config) -> Services {
+    let (store, connector) = store_of(&config);
     let users = UsersLink::new(
         store.clone(),
         connector.clone(),

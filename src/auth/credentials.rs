@@ -10,6 +10,7 @@ use warp::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 
 use super::token::invalid;
 use crate::error::Error;
+use crate::header_list;
 
 /// What precedes a token in the list of subprotocols, where a browser can put it.
 const SUBPROTOCOL_PREFIX: &str = "bearer.";
@@ -36,12 +37,8 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Error> {
 
 /// The token among the subprotocols that a WebSocket handshake offers: `pgchat.v1, bearer.<jwt>`.
 pub fn subprotocol_token(headers: &HeaderMap) -> Result<Option<&str>, Error> {
-    let mut tokens = headers
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|member| member.trim().strip_prefix(SUBPROTOCOL_PREFIX));
+    let mut tokens = header_list::members(headers, SEC_WEBSOCKET_PROTOCOL)
+        .filter_map(|member| member.strip_prefix(SUBPROTOCOL_PREFIX));
     match (tokens.next(), tokens.next()) {
         (_, Some(_)) => Err(invalid("the subprotocols hold two of them")),
         (Some(""), None) => Err(invalid("the subprotocol \"bearer.\" has none behind it")),

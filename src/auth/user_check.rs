@@ -117,19 +117,14 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::config::{Config, DatabaseSource};
-    use crate::store::{Connector, StoreLimits, Way};
+    use crate::config::Config;
+    use crate::testing;
 
     /// A memory whose database is never asked.
     fn user_check(holds: Duration) -> UserCheck {
         let config = Config::from_vars(&[("DB_HOST", "127.0.0.1")]).unwrap();
-        let DatabaseSource::External(database) = &config.database else {
-            panic!("DB_HOST is set");
-        };
-        let connector = Connector::new(database).unwrap();
-        let limits = StoreLimits::from(&config);
-        let store = Store::new(&connector, &config.schema, limits, Way::Direct);
-        UserCheck::new(store.unwrap(), holds)
+        let (store, _) = testing::store_of(&config);
+        UserCheck::new(store, holds)
     }
 
     fn users(range: std::ops::Range<usize>) -> Vec<(UserId, bool)> {

@@ -1,23 +1,11 @@
 //! Who may call: `AUTH_MODE`, `JWT_*`, `SERVICE_TOKENS`, and times that belong to them.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::settings::{self, Setting};
 use super::values::Values;
-use super::{ConfigError, TokenKeys};
-use crate::names::names;
-
-names! {
-    /// How callers prove who they are (`AUTH_MODE`).
-    AuthMode {
-        /// Callers are believed: a gateway in front has checked them.
-        Trusted = "trusted",
-        /// A signed token names the user.
-        Jwt = "jwt",
-    }
-}
+use super::{AuthMode, ConfigError, Secret, TokenKeys};
 
 /// The mode, and what [`AuthMode::Jwt`] needs; tickets are for both.
 #[derive(Clone, Debug)]
@@ -45,27 +33,6 @@ pub struct AuthConfig {
     pub ticket_ttl: Duration,
     /// `USER_CHECK_SECONDS`, 30: how long it is believed that a user is active.
     pub user_check: Duration,
-}
-
-/// Text that is not shown: its `Debug` is a mask, and it has no `Display`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text itself; for checks and signatures only, never for a log.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// Any of these makes the mode [`AuthMode::Jwt`], unless `AUTH_MODE` says otherwise.

@@ -8,7 +8,7 @@ use nix::unistd::geteuid;
 use tokio_postgres::config::Host;
 
 use super::settings::{self, Setting};
-use super::url::{from_url, without_effect};
+use super::url::{self, Url};
 use super::values::{Values, shown};
 use super::{ConfigError, DatabaseConfig, DatabaseSource, SslMode};
 
@@ -48,7 +48,7 @@ pub(super) fn read(
         check_root_cert_is_used(values, database, listen.as_ref())?;
     }
     for url in [&settings::DATABASE_URL, &settings::LISTEN_DATABASE_URL] {
-        warnings.extend(without_effect(values, url));
+        warnings.extend(url::without_effect(values, url));
     }
     Ok((source, listen, warnings))
 }
@@ -71,8 +71,16 @@ fn from_hosts(values: &Values) -> Result<DatabaseConfig, ConfigError> {
     for port in ports(values, hosts.len())? {
         postgres.port(port);
     }
-    let ssl_mode = ssl_mode(values)?;
-    finish(values, &settings::DB_HOST, postgres, ssl_mode, None)
+    finish(values, &settings::DB_HOST, postgres, None, None)
+}
+
+fn from_url(values: &Values, setting: &Setting) -> Result<DatabaseConfig, ConfigError> {
+    let Url {
+        postgres,
+        ssl_mode,
+        ssl_root_cert,
+    } = url::parse(values, setting)?;
+    finish(values, setting, postgres, ssl_mode, ssl_root_cert)
 }
 
 /// Whether it is a host alone: no URL, no port, and no quotes that a reader of the file has left around it.
@@ -84,13 +92,17 @@ fn is_host(text: &str) -> bool {
 }
 
 /// Fills in what is still missing, then checks that there is somewhere to connect to.
-pub(super) fn finish(
+fn finish(
     values: &Values,
     setting: &Setting,
     mut postgres: tokio_postgres::Config,
-    ssl_mode: SslMode,
-    root_cert: Option<PathBuf>,
+    ssl_mode: Option<SslMode>,
+    ssl_root_cert: Option<PathBuf>,
 ) -> Result<DatabaseConfig, ConfigError> {
+    let ssl_mode = match ssl_mode {
+        Some(mode) => mode,
+        None => values.choice(&settings::DB_SSL_MODE, SslMode::named)?,
+    };
     fill_in_account(values, &mut postgres)?;
     settle_addresses(values, setting, &mut postgres)?;
     // As in libpq, TLS settings do not concern Unix sockets.
@@ -103,7 +115,7 @@ pub(super) fn finish(
         });
     }
     let ssl_root_cert =
-        root_cert.or_else(|| values.given(&settings::DB_SSL_ROOT_CERT).map(PathBuf::from));
+        ssl_root_cert.or_else(|| values.given(&settings::DB_SSL_ROOT_CERT).map(PathBuf::from));
     if ssl_mode == SslMode::VerifyCa && ssl_root_cert.is_none() {
         return Err(values.fault(
             &settings::DB_SSL_ROOT_CERT,
@@ -182,10 +194,6 @@ fn check_root_cert_is_used(
         ));
     }
     Ok(())
-}
-
-pub(super) fn ssl_mode(values: &Values) -> Result<SslMode, ConfigError> {
-    values.choice(&settings::DB_SSL_MODE, SslMode::named)
 }
 
 fn list(values: &Values, setting: &Setting) -> Result<Vec<String>, ConfigError> {

@@ -9,13 +9,14 @@ const SCHEMA_BYTES: usize = IDENTIFIER_BYTES - "chat_events_".len();
 
 /// Whether this is a schema name that needs no quoting and leaves room for the channel's name.
 pub(super) fn is_schema(name: &str) -> bool {
-    let mut chars = name.chars();
-    chars
-        .next()
-        .is_some_and(|c| c.is_ascii_lowercase() || c == '_')
-        && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        && name.len() <= SCHEMA_BYTES
-        && !name.starts_with("pg_")
+    needs_no_quotes(name) && name.len() <= SCHEMA_BYTES && !name.starts_with("pg_")
+}
+
+fn needs_no_quotes(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 /// What [`is_schema`] demands.
@@ -31,12 +32,7 @@ const SEARCH_LANGUAGE_BYTES: usize = IDENTIFIER_BYTES - "chat_messages_search_".
 
 /// Whether this can be a text search configuration that needs no quoting and no schema.
 pub(super) fn is_search_language(name: &str) -> bool {
-    let mut chars = name.chars();
-    chars
-        .next()
-        .is_some_and(|c| c.is_ascii_lowercase() || c == '_')
-        && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        && name.len() <= SEARCH_LANGUAGE_BYTES
+    needs_no_quotes(name) && name.len() <= SEARCH_LANGUAGE_BYTES
 }
 
 /// What [`is_search_language`] demands.

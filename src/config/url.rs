@@ -5,27 +5,32 @@ use std::path::PathBuf;
 use percent_encoding::percent_decode_str;
 use tokio_postgres::config::Host;
 
-use super::database::{finish, ssl_mode};
 use super::settings::Setting;
 use super::values::Values;
-use super::{ConfigError, DatabaseConfig, SslMode};
+use super::{ConfigError, SslMode};
 
 const HINT: &str =
     "in user and password, \"@\", \":\", \"/\", \"?\", \"#\" and \"%\" must be percent-encoded";
 const FORM: &str = "must have the form postgres://user:password@host:port/database?sslmode=…";
 
-/// Reads a URL, minus what tokio-postgres does not know: `sslmode=verify-*` and `sslrootcert`.
-///
+/// What a URL says.
+pub(super) struct Url {
+    pub postgres: tokio_postgres::Config,
+    /// Two that tokio-postgres does not know in full: `sslmode` and `sslrootcert`.
+    pub ssl_mode: Option<SslMode>,
+    pub ssl_root_cert: Option<PathBuf>,
+}
+
 /// Errors never repeat a part of the URL: a password with an unescaped `@` or `?` may stand anywhere in it.
-pub(super) fn from_url(values: &Values, setting: &Setting) -> Result<DatabaseConfig, ConfigError> {
+pub(super) fn parse(values: &Values, setting: &Setting) -> Result<Url, ConfigError> {
     let url = values.text(setting).trim();
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(values.fault(setting, FORM));
     }
     let (url, parameters) = split_parameters(url);
     let Parameters {
-        ssl_mode: ssl,
-        root_cert,
+        ssl_mode,
+        ssl_root_cert,
         others,
     } = Parameters::read(parameters).map_err(|problem| values.fault(setting, problem))?;
     let url = format!("{url}?{}", others.join("&"));
@@ -37,18 +42,18 @@ pub(super) fn from_url(values: &Values, setting: &Setting) -> Result<DatabaseCon
     if postgres.get_hosts().iter().any(is_part_of_a_password) {
         return Err(values.fault(setting, format!("{FORM}; {HINT}")));
     }
-    let ssl = match ssl {
-        Some(mode) => mode,
-        None => ssl_mode(values)?,
-    };
-    finish(values, setting, postgres, ssl, root_cert)
+    Ok(Url {
+        postgres,
+        ssl_mode,
+        ssl_root_cert,
+    })
 }
 
 /// What stands behind the `?` of a URL.
 #[derive(Default)]
 struct Parameters<'a> {
     ssl_mode: Option<SslMode>,
-    root_cert: Option<PathBuf>,
+    ssl_root_cert: Option<PathBuf>,
     /// Those that tokio-postgres reads itself, as they were written.
     others: Vec<&'a str>,
 }
@@ -68,7 +73,7 @@ impl<'a> Parameters<'a> {
                 }
                 Some(("sslrootcert", value)) => {
                     let path = percent_decode_str(value).decode_utf8_lossy();
-                    read.root_cert = Some(PathBuf::from(&*path));
+                    read.ssl_root_cert = Some(PathBuf::from(&*path));
                 }
                 Some((name, _)) if TAKEN.contains(&name) || SET_BY_PGCHAT.contains(&name) => {
                     read.others.push(parameter);

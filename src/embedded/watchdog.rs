@@ -22,10 +22,10 @@ use super::{EmbeddedError, HOST, failed};
 const MAX_ENDS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// A server that ran this long had no trouble starting: the count begins anew.
-const STABLE: Duration = Duration::from_secs(60);
+const STABLE: Duration = Duration::from_mins(1);
 
 /// After this PostgreSQL is told to drop everything and recover at its next start.
-const STOP_DEADLINE: Duration = Duration::from_secs(60);
+const STOP_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Outside of the ports that systems hand out to outgoing connections (from 32768 on), so that the
 /// database finds its own port free again after a restart.
@@ -172,7 +172,7 @@ impl Watchdog<'_> {
     fn next_event(&self, pid: Option<u32>) -> Event {
         const READY_POLL: Duration = Duration::from_millis(20);
         const RETRY: Duration = Duration::from_secs(1);
-        const IDLE: Duration = Duration::from_secs(3600);
+        const IDLE: Duration = Duration::from_hours(1);
         let mut wait = READY_POLL;
         loop {
             // A timeout; the channel cannot be closed, since we hold a sender.

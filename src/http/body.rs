@@ -13,6 +13,7 @@ use warp::reject::Rejection;
 use super::fields::JsonBody;
 use crate::config::Config;
 use crate::error::Error;
+use crate::header_list;
 use crate::limits::{Holder, MemoryBudget, Reservation, SMALL};
 
 /// Bounds of one request's body.
@@ -136,16 +137,11 @@ fn is_compressed(headers: &HeaderMap) -> bool {
         "compress",
         "x-compress",
     ];
-    headers
-        .get_all(CONTENT_ENCODING)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|coding| {
-            CODINGS
-                .iter()
-                .any(|known| coding.trim().eq_ignore_ascii_case(known))
-        })
+    header_list::members(headers, CONTENT_ENCODING).any(|coding| {
+        CODINGS
+            .iter()
+            .any(|known| coding.eq_ignore_ascii_case(known))
+    })
 }
 
 #[cfg(test)]

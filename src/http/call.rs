@@ -10,6 +10,7 @@ use warp::http::header::ACCEPT;
 use super::extract::{Checked, Query, named_user};
 use crate::auth::{Caller, NamedUser};
 use crate::error::Error;
+use crate::header_list;
 use crate::services::Services;
 
 /// A request without the path's ids and the body, which a handler gets beside it.
@@ -39,14 +40,19 @@ impl Call {
         named.map(|text| named_user(name, text, caller)).transpose()
     }
 
-    /// The `q` that filters by name; an empty one filters nothing, so that a search box can send what it holds.
-    pub fn name_query(&self) -> Checked<Option<&str>> {
+    /// The `q`, which is at most `MAX_QUERY_BYTES` long.
+    pub fn search_text(&self) -> Checked<Option<&str>> {
         let longest = self.services.config.limits.query_bytes;
         match self.query.text("q")? {
             Some(q) if q.len() > longest => Err(vec![format!("q must be at most {longest} bytes")]),
-            Some(q) if !q.trim().is_empty() => Ok(Some(q.trim())),
-            _ => Ok(None),
+            q => Ok(q),
         }
+    }
+
+    /// The `q` that filters by name; an empty one filters nothing, so that a search box can send what it holds.
+    pub fn name_query(&self) -> Checked<Option<&str>> {
+        let q = self.search_text()?.map(str::trim);
+        Ok(q.filter(|q| !q.is_empty()))
     }
 
     /// Whether `Accept` names this media type; a range such as `*/*` does not.
@@ -55,10 +61,7 @@ impl Call {
             let name = range.split(';').next().unwrap_or_default();
             name.trim().eq_ignore_ascii_case(media_type)
         };
-        let values = self.headers.get_all(ACCEPT).iter();
-        values
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.split(',').any(named))
+        header_list::members(&self.headers, ACCEPT).any(named)
     }
 }
 

@@ -11,6 +11,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use super::methods::get;
+use crate::header_list;
 
 /// One file, as it is served.
 #[derive(Clone, Copy)]
@@ -57,12 +58,7 @@ fn answer(file: File, etag: &HeaderValue, request: &HeaderMap) -> Response {
 
 /// Whether the caller has this very content (RFC 9110 section 13.1.2; proxies that compress make a tag weak).
 fn has(request: &HeaderMap, etag: &HeaderValue) -> bool {
-    request
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|tag| tag.trim())
+    header_list::members(request, IF_NONE_MATCH)
         .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag)
 }
 

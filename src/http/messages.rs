@@ -17,8 +17,8 @@ use super::{any_of, route};
 use crate::auth::{Caller, NamedUser};
 use crate::error::Error;
 use crate::limits::Holder;
-use crate::logging::REQUEST_ID;
-use crate::model::{Content, ConversationId, MessageId, NewMessage, Reader, content_faults};
+use crate::logging::request_id;
+use crate::model::{Content, ConversationId, MessageId, NewMessage, Reader, check_content};
 use crate::reply::json_response;
 use crate::schema::objects::{self, EditMessage, SendMessage};
 use crate::services::Services;
@@ -178,7 +178,7 @@ pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
     let sent = call.services.writer.send(message, Protocol::Http).await;
     let sent = sent.map_err(|error| caller.concealed(error))?;
     sent.log(|sent| {
-        let request = REQUEST_ID.try_with(String::clone).unwrap_or_default();
+        let request = request_id();
         log::debug!(target: SENT_LOG, userId:% = sender, messageId:% = sent.id, seq = sent.seq.0; "request {request:?} of user {sender}: {sent}");
     });
     let status = match sent.repeated {
@@ -240,13 +240,9 @@ pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Res
     let body = body.json(holder).await?;
     let fields = body.fields(&["content"])?;
     let max_bytes = call.services.config.limits.message_bytes;
-    let content =
-        fields
-            .text("content")
-            .and_then(|content| match content_faults(&content, max_bytes) {
-                faults if faults.is_empty() => Ok(content),
-                faults => Err(faults),
-            });
+    let content = fields
+        .text("content")
+        .and_then(|content| check_content(&content, max_bytes).map(|()| content));
     let ((message, editor), content) = all((target, content)).map_err(Error::Validation)?;
     let editor = caller.act_for(editor)?;
     call.services.send_limiter.check_content(editor, &content)?;

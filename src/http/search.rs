@@ -7,7 +7,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::call::{Call, call};
-use super::extract::{Checked, Segment, all, id};
+use super::extract::{Checked, Segment, all};
 use super::listing::page_response;
 use super::methods::get;
 use super::route;
@@ -54,11 +54,7 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
 pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let user = user.user(&caller);
-    let conversation = match call.query.text("conversation_id") {
-        Ok(Some(text)) => id::<ConversationId>("conversation_id", text).map(Some),
-        Ok(None) => Ok(None),
-        Err(faults) => Err(faults),
-    };
+    let conversation = call.query.id::<ConversationId>("conversation_id");
     let page = call.query.page_within(DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET);
     let snippets = call.query.flag("snippets");
     let (user, conversation, words, page, snippets) =
@@ -82,9 +78,7 @@ pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error>
 }
 
 fn words(call: &Call) -> Checked<&str> {
-    let longest = call.services.config.limits.query_bytes;
-    match call.query.text("q")? {
-        Some(q) if q.len() > longest => Err(vec![format!("q must be at most {longest} bytes")]),
+    match call.search_text()? {
         Some(q) if q.trim().is_empty() => {
             Err(vec!["q must not be empty or only white space".to_owned()])
         }

@@ -49,18 +49,6 @@ pub fn with_headers(mut response: Response) -> Response {
     response
 }
 
-/// The security headers of an answer in JSON that is written past hyper, and its content type, as lines of its head, each with its CR LF.
-pub fn lines() -> String {
-    let mut response = Response::default();
-    let kind = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    let response = with_headers(response);
-    let headers = response.headers().iter();
-    headers
-        .filter_map(|(name, value)| Some(format!("{name}: {}\r\n", value.to_str().ok()?)))
-        .collect()
-}
-
 fn tell(path: &str, response: &mut Response) {
     let is_json = response
         .headers()

@@ -54,10 +54,10 @@ pub(super) async fn issue(call: Call) -> Result<Response, Error> {
     let user = call.user_id(&caller).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
     call.services.send_limiter.check(user)?;
-    let (ticket, issued) = call.services.auth.issue_ticket(&caller, user).await?;
+    let (ticket, expires_at) = call.services.auth.issue_ticket(&caller, user).await?;
     let issued = Issued {
         ticket: &ticket,
-        expires_at: &issued.expires_at,
+        expires_at: &expires_at,
     };
     Ok(json_response(StatusCode::CREATED, &issued))
 }

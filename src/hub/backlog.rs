@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::subscription::Item;
+use super::item::Item;
 
 /// Bytes of the events that wait for one socket: 256 of the longest messages, which take six times as much where JSON escapes
 /// each of their bytes.

@@ -49,6 +49,17 @@ impl Subject {
     }
 }
 
+/// What an event is to whoever may have been told of its subject already.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Novelty {
+    /// They have not been told of it.
+    New,
+    /// They know an earlier state of it: this is an update to them.
+    Later,
+    /// They know this state, or a later one.
+    Repeat,
+}
+
 /// For the log.
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

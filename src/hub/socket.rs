@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::Mailbox;
-use super::subscription::Item;
+use super::item::Item;
 use crate::model::ConnectionId;
 
 pub(super) struct Socket {

@@ -1,11 +1,11 @@
 //! A socket's end of its queue.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::item::{Item, Resync};
 use super::{Event, GivenUp, Hub, Mailbox};
 use crate::frame::Frame;
 use crate::model::{ConnectionId, UserId};
@@ -22,44 +22,12 @@ pub enum Delivery {
     GivenUp(GivenUp),
 }
 
-/// The client must reload over HTTP, then go on with this cursor.
-#[derive(Debug)]
-pub struct Resync {
-    pub reason: &'static str,
-    pub cursor: String,
-    /// Where all are told so: each socket is at a random time within this, or all would load everything in one moment.
-    pub(super) spread: Duration,
-}
-
 /// A [`Resync`] whose time has not come. Everything behind it waits, too, so it comes earlier where that is much, or what waits for all
 /// sockets together: none is to be closed as too slow for a wait of our own making. The same where the client is to be told of another one
 /// at once.
 pub(super) struct Held {
     resync: Arc<Resync>,
     until: Instant,
-}
-
-/// What waits in a socket's queue. Small: tokio's channel sets up room for 32 of them, for each idle socket.
-pub(super) enum Item {
-    Event(Arc<Event>),
-    Resync(Arc<Resync>),
-}
-
-const _: () = assert!(size_of::<Item>() <= 16);
-
-impl Item {
-    /// A reload of which the socket is to be told at once.
-    pub(super) fn is_urgent(&self) -> bool {
-        matches!(self, Self::Resync(resync) if resync.spread.is_zero())
-    }
-
-    /// The bytes of its frames, which other sockets' items may share.
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Self::Event(event) => event.frame_bytes(),
-            Self::Resync { .. } => 0,
-        }
-    }
 }
 
 /// A socket's place in the hub; dropping it removes the socket, as [`Subscription::leave`] does.

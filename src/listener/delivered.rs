@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
-use crate::hub::Subject;
+use crate::hub::{Novelty, Subject};
 use crate::position::{Horizon, Xid};
 
 /// Its memory is bounded, though one open write transaction anywhere in the cluster holds the horizon back: a row is two
@@ -17,16 +17,6 @@ pub(super) struct Delivered {
     capacity: usize,
 }
 
-/// How an event stands to what was delivered of its subject.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    New,
-    /// An earlier state was delivered.
-    Later,
-    /// This state or a later one was.
-    Repeat,
-}
-
 impl Delivered {
     pub fn new(capacity: usize) -> Self {
         Self {
@@ -36,12 +26,12 @@ impl Delivered {
         }
     }
 
-    /// How this version of a subject stands to what was delivered of it.
-    pub fn standing(&self, subject: Subject, version: i64) -> Standing {
+    /// What this version of a subject is after what was delivered of it.
+    pub fn novelty(&self, subject: Subject, version: i64) -> Novelty {
         match self.versions.get(&subject) {
-            None => Standing::New,
-            Some((delivered, _)) if *delivered >= version => Standing::Repeat,
-            Some(_) => Standing::Later,
+            None => Novelty::New,
+            Some((delivered, _)) if *delivered >= version => Novelty::Repeat,
+            Some(_) => Novelty::Later,
         }
     }
 
@@ -127,12 +117,12 @@ mod tests {
         let mut delivered = Delivered::new(100);
         delivered.record(row(1), 1, Xid(10));
         delivered.record(row(2), 1, Xid(11));
-        assert_eq!(delivered.standing(row(1), 1), Standing::Repeat);
-        assert_eq!(delivered.standing(row(1), 2), Standing::Later);
-        assert_eq!(delivered.standing(row(3), 1), Standing::New);
+        assert_eq!(delivered.novelty(row(1), 1), Novelty::Repeat);
+        assert_eq!(delivered.novelty(row(1), 2), Novelty::Later);
+        assert_eq!(delivered.novelty(row(3), 1), Novelty::New);
         delivered.prune(horizon(11));
-        assert_eq!(delivered.standing(row(1), 1), Standing::New);
-        assert_eq!(delivered.standing(row(2), 1), Standing::Repeat);
+        assert_eq!(delivered.novelty(row(1), 1), Novelty::New);
+        assert_eq!(delivered.novelty(row(2), 1), Novelty::Repeat);
     }
 
     #[test]
@@ -141,7 +131,7 @@ mod tests {
         delivered.record(row(1), 1, Xid(10));
         delivered.record(row(1), 2, Xid(20));
         delivered.prune(horizon(15));
-        assert_eq!(delivered.standing(row(1), 2), Standing::Repeat);
+        assert_eq!(delivered.novelty(row(1), 2), Novelty::Repeat);
         delivered.prune(horizon(21));
         assert!(delivered.versions.is_empty() && delivered.order.is_empty());
     }
@@ -151,7 +141,7 @@ mod tests {
         let mut delivered = Delivered::new(100);
         delivered.record(row(1), 9, Xid(10));
         delivered.record(row(1), 2, Xid(10));
-        assert_eq!(delivered.standing(row(1), 9), Standing::Repeat);
+        assert_eq!(delivered.novelty(row(1), 9), Novelty::Repeat);
     }
 
     #[test]
@@ -162,8 +152,8 @@ mod tests {
         }
         assert_eq!(delivered.versions.len(), 100);
         assert!(delivered.order.len() <= 200);
-        assert_eq!(delivered.standing(row(209), 1), Standing::New);
-        assert_eq!(delivered.standing(row(210), 1), Standing::Repeat);
+        assert_eq!(delivered.novelty(row(209), 1), Novelty::New);
+        assert_eq!(delivered.novelty(row(210), 1), Novelty::Repeat);
     }
 
     #[test]
@@ -174,8 +164,8 @@ mod tests {
             delivered.record(row(2), n, Xid(2 * n.unsigned_abs()));
             delivered.record(row(2), n + 1, Xid(2 * n.unsigned_abs()));
         }
-        assert_eq!(delivered.standing(row(1), 1), Standing::Repeat);
-        assert_eq!(delivered.standing(row(2), 1000), Standing::Repeat);
+        assert_eq!(delivered.novelty(row(1), 1), Novelty::Repeat);
+        assert_eq!(delivered.novelty(row(2), 1000), Novelty::Repeat);
         assert!(delivered.order.len() <= 200);
     }
 }

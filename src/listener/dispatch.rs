@@ -10,13 +10,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Stats;
-use super::delivered::{Delivered, Standing};
+use super::delivered::Delivered;
 use super::heartbeat::Beats;
 use super::payload::{Heartbeat, Payload, PayloadEvent, ReadMark, VERSION, Version};
 use super::unflushed::Unflushed;
 use crate::error::Error;
 use crate::frame::FrameType;
-use crate::hub::{Event, Hub, Subject};
+use crate::hub::{Event, Hub, Novelty, Subject};
 use crate::live::Live;
 use crate::model::{ConversationId, MessageId, ReplicaId, UnixSeconds, UserId};
 use crate::position::{Cursor, Horizon, Incarnation, Snapshot, Xid};
@@ -228,7 +228,7 @@ impl Dispatcher {
     /// shown the state of this event, or a later one; a read mark or a reload may have been in what a catch-up read. Of several marks in one
     /// transaction each is news, even a mark that covers less than the one before it.
     fn was_told(&self, subject: Subject, version: i64) -> bool {
-        let is_repeat = || self.delivered.standing(subject, version) == Standing::Repeat;
+        let is_repeat = || self.delivered.novelty(subject, version) == Novelty::Repeat;
         match subject {
             Subject::Row(_) | Subject::Conversation { .. } => is_repeat(),
             Subject::Read { xid, .. } => self.caught_up.includes(xid),

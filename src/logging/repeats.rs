@@ -44,15 +44,16 @@ impl Repeats {
     }
 
     fn write(&self, level: Level, line: impl Display) {
-        match self.next() {
-            Some(left_out) => log::log!(target: self.target, level, "{line}{left_out}"),
-            None => log::debug!(target: self.target, "{line}"),
-        }
+        let (level, left_out) = self.next(level);
+        log::log!(target: self.target, level, "{line}{left_out}");
     }
 
-    /// Whether one may be written now; what is returned then stands at its end. For lines with fields of their own.
-    pub fn next(&self) -> Option<LeftOut> {
-        self.turn(Instant::now()).map(LeftOut)
+    /// The level of a line that is to be written now, and what stands at its end. For lines with fields of their own.
+    pub fn next(&self, level: Level) -> (Level, LeftOut) {
+        match self.turn(Instant::now()) {
+            Some(left_out) => (level, LeftOut(left_out)),
+            None => (Level::Debug, LeftOut(0)),
+        }
     }
 
     /// Whether one may be written; then, how many were not since the last one.

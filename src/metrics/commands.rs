@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use super::encode_counter;
+use super::figures::Figures;
 use super::requests::BUCKETS;
 use crate::error::Error;
 use crate::frame::CommandType;
@@ -90,30 +89,25 @@ impl CommandCounts {
 
 impl Collector for CommandCounts {
     /// All series are there from the start: a rate does not see the first failure of one that begins with it.
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Commands of sockets that were answered, by their type and how they ended";
-        let mut family =
-            encoder.encode_descriptor("ws_commands", help, None, MetricType::Counter)?;
-        let names = CommandType::ALL.map(CommandType::name);
-        let of_all = self.0.ends.iter().chain([&self.0.others]);
-        for (name, ends) in names.into_iter().chain([OTHER]).zip(of_all) {
-            for (end, count) in CommandEnd::ALL.iter().zip(ends) {
-                let labels = [("type", name), ("outcome", end.name())];
-                encode_counter(&mut family, &labels, count)?;
-            }
-        }
-        let help = "From a frame send_message, when it is read, to its answer";
-        let mut family = encoder.encode_descriptor(
-            "ws_send_duration",
-            help,
-            Some(&Unit::Seconds),
-            MetricType::Histogram,
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut figures = Figures(encoder);
+        let ends = self.0.ends.iter().chain([&self.0.others]);
+        let by_type = CommandType::NAMES.into_iter().chain([OTHER]).zip(ends);
+        figures.counters(
+            "ws_commands",
+            "Commands of sockets that were answered, by their type and how they ended",
+            by_type.flat_map(|(name, ends)| {
+                let ends = CommandEnd::NAMES.into_iter().zip(ends);
+                ends.map(move |(end, count)| ([("type", name), ("outcome", end)], count))
+            }),
         )?;
-        for (end, Durations(durations)) in CommandEnd::ALL.iter().zip(&self.0.sends) {
-            let labels = [("outcome", end.name())];
-            durations.encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
+        let sends = CommandEnd::NAMES.into_iter().zip(&self.0.sends);
+        figures.histograms(
+            "ws_send_duration",
+            "From a frame send_message, when it is read, to its answer",
+            Some(&Unit::Seconds),
+            sends.map(|(end, Durations(durations))| ([("outcome", end)], durations)),
+        )
     }
 }
 

@@ -5,12 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::DescriptorEncoder;
 
-use super::encode_counter;
+use super::figures::{Figures, read};
 use crate::names::names;
 
 names! {
@@ -76,23 +73,23 @@ impl ConnectionCounts {
 }
 
 impl Collector for ConnectionCounts {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Open connections that speak HTTP; one that becomes a socket is none any more";
-        let http = self.0.http.load(Ordering::Relaxed);
-        let family =
-            encoder.encode_descriptor("http_connections", help, None, MetricType::Gauge)?;
-        ConstGauge::new(http as f64).encode(family)?;
-        let help = "Connections closed, or answered 503, because as many were open as may be";
-        let refused = self.0.refused.load(Ordering::Relaxed);
-        let family =
-            encoder.encode_descriptor("connections_refused", help, None, MetricType::Counter)?;
-        ConstCounter::new(refused).encode(family)?;
-        let help = "Sockets whose session ended, by the reason";
-        let mut family =
-            encoder.encode_descriptor("socket_closes", help, None, MetricType::Counter)?;
-        for (reason, count) in Closed::ALL.into_iter().zip(&self.0.closes) {
-            encode_counter(&mut family, &[("reason", reason.name())], count)?;
-        }
-        Ok(())
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut figures = Figures(encoder);
+        figures.gauge(
+            "http_connections",
+            "Open connections that speak HTTP; one that becomes a socket is none any more",
+            read(&self.0.http) as f64,
+        )?;
+        figures.counter(
+            "connections_refused",
+            "Connections closed, or answered 503, because as many were open as may be",
+            read(&self.0.refused),
+        )?;
+        let closes = Closed::NAMES.into_iter().zip(&self.0.closes);
+        figures.counters(
+            "socket_closes",
+            "Sockets whose session ended, by the reason",
+            closes.map(|(reason, count)| ([("reason", reason)], count)),
+        )
     }
 }

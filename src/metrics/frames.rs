@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use prometheus_client::metrics::MetricType;
 
-use super::encode_counter;
+use super::figures::Figures;
 use crate::frame::{CommandType, FrameType};
 
 /// A type that has no name here: a client's mistake, or an event of a schema that is newer than this version.
@@ -49,19 +48,20 @@ fn count(counts: &[AtomicU64], place: Option<usize>) {
 }
 
 impl Collector for FrameCounts {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Frames of sockets by their type; from the server one for each socket";
-        let mut family = encoder.encode_descriptor("frames", help, None, MetricType::Counter)?;
-        for (direction, counts, names) in [
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let directions = [
             ("sent", &self.0.sent[..], &FrameType::NAMES[..]),
             ("received", &self.0.received[..], &CommandType::NAMES[..]),
-        ] {
-            for (name, count) in names.iter().chain([&OTHER]).zip(counts) {
-                let labels = [("direction", direction), ("type", name)];
-                encode_counter(&mut family, &labels, count)?;
-            }
-        }
-        Ok(())
+        ];
+        let series = directions
+            .into_iter()
+            .flat_map(|(direction, counts, names)| {
+                let counts = names.iter().chain([&OTHER]).zip(counts);
+                counts
+                    .map(move |(name, count)| ([("direction", direction), ("type", *name)], count))
+            });
+        let help = "Frames of sockets by their type; from the server one for each socket";
+        Figures(encoder).counters("frames", help, series)
     }
 }
 

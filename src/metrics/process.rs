@@ -7,9 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::resource::{Resource, getrlimit};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::figures::Figures;
 
 /// In Unix seconds. Taken once: a clock that is set must not look like a new start.
 static STARTED: LazyLock<f64> = LazyLock::new(|| {
@@ -28,7 +28,7 @@ pub fn process_starts() {
 pub struct Process;
 
 impl Collector for Process {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let figures = [
             (
                 "process_start_time_seconds",
@@ -51,10 +51,10 @@ impl Collector for Process {
                 most_files(),
             ),
         ];
+        let mut written = Figures(encoder);
         for (name, help, value) in figures {
             if let Some(value) = value {
-                let family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-                ConstGauge::new(value).encode(family)?;
+                written.gauge(name, help, value)?;
             }
         }
         Ok(())

@@ -2,17 +2,14 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
-use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
 
-use super::encode_counter;
+use super::figures::{Figures, read};
 use crate::auth::Auth;
 use crate::health::Health;
 use crate::hub::Hub;
@@ -49,6 +46,7 @@ impl Collector for Sources {
         self.typing(&mut figures)?;
         self.presence(&mut figures)?;
         self.writer(&mut figures)?;
+        self.messages(&mut figures)?;
         self.listener(&mut figures)?;
         self.pools(&mut figures)?;
         self.turns(&mut figures)?;
@@ -57,8 +55,8 @@ impl Collector for Sources {
             ("version", env!("CARGO_PKG_VERSION")),
             ("commit", env!("PGCHAT_COMMIT")),
         ];
-        let mut info = figures.gauges("build_info", "The version that runs, and its commit")?;
-        ConstGauge::new(1.0).encode(info.encode_family(&build)?)
+        let help = "The version that runs, and its commit";
+        figures.gauges("build_info", help, [(build, 1)])
     }
 }
 
@@ -198,7 +196,11 @@ impl Sources {
             "writer_refused",
             "Messages refused because the queue, or the place for held ones, was full by number or by bytes",
             read(&stats.refused),
-        )?;
+        )
+    }
+
+    fn messages(&self, figures: &mut Figures<'_>) -> fmt::Result {
+        let stats = self.writer.stats();
         figures.histogram(
             "writer_batch_size",
             "Messages of one transaction of the writer",
@@ -211,17 +213,15 @@ impl Sources {
             Some(&Unit::Seconds),
             &stats.waits,
         )?;
-        figures.by_protocol(
+        figures.counters(
             "messages_accepted",
             "Messages that were committed and acknowledged; a repeated one was stored before",
-            ("result", Acceptance::NAMES),
-            stats.accepted.counts(),
+            by_protocol("result", Acceptance::NAMES, stats.accepted.counts()),
         )?;
-        figures.by_protocol(
+        figures.counters(
             "messages_failed",
             "Messages that were not acknowledged: no answer of the database in time, its refusal, or the sender's fault",
-            ("reason", FailureReason::NAMES),
-            stats.failed.counts(),
+            by_protocol("reason", FailureReason::NAMES, stats.failed.counts()),
         )
     }
 
@@ -271,23 +271,22 @@ impl Sources {
 
     fn pools(&self, figures: &mut Figures<'_>) -> fmt::Result {
         let by_pool = self.store.pool_status();
-        let mut connections = figures.gauges("pool_connections", "Connections to the database")?;
-        for (pool, status) in &by_pool {
-            let used = status.size.saturating_sub(status.available);
-            for (state, count) in [("idle", status.available), ("used", used)] {
-                let labels = [("pool", *pool), ("state", state)];
-                ConstGauge::new(count as f64).encode(connections.encode_family(&labels)?)?;
-            }
-        }
-        let mut waiting = figures.gauges(
+        figures.gauges(
+            "pool_connections",
+            "Connections to the database",
+            by_pool.iter().flat_map(|(pool, status)| {
+                let used = status.size.saturating_sub(status.available);
+                [("idle", status.available), ("used", used)]
+                    .map(|(state, count)| ([("pool", *pool), ("state", state)], count))
+            }),
+        )?;
+        figures.gauges(
             "pool_waiting",
             "Requests waiting for a connection to the database",
-        )?;
-        for (pool, status) in &by_pool {
-            ConstGauge::new(status.waiting as f64)
-                .encode(waiting.encode_family(&[("pool", *pool)])?)?;
-        }
-        Ok(())
+            by_pool
+                .iter()
+                .map(|(pool, status)| ([("pool", *pool)], status.waiting)),
+        )
     }
 
     fn marks(&self, figures: &mut Figures<'_>) -> fmt::Result {
@@ -310,77 +309,24 @@ impl Sources {
     }
 
     fn turns(&self, figures: &mut Figures<'_>) -> fmt::Result {
-        let mut waiting = figures.gauges(
+        let waiting = self.store.turns_waiting();
+        figures.gauges(
             "turns_waiting",
             "Requests and handshakes waiting for a turn, before they need a connection to the database",
-        )?;
-        for (kind, count) in self.store.turns_waiting() {
-            let labels = [("kind", kind)];
-            ConstGauge::new(count as f64).encode(waiting.encode_family(&labels)?)?;
-        }
-        Ok(())
+            waiting.map(|(kind, count)| ([("kind", kind)], count)),
+        )
     }
 }
 
-fn read(value: &AtomicU64) -> u64 {
-    value.load(Ordering::Relaxed)
-}
-
-/// Where figures are written to.
-struct Figures<'a>(DescriptorEncoder<'a>);
-
-impl Figures<'_> {
-    fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        ConstGauge::new(value).encode(self.gauges(name, help)?)
-    }
-
-    /// For one with labels.
-    fn gauges<'s>(
-        &'s mut self,
-        name: &'s str,
-        help: &str,
-    ) -> Result<MetricEncoder<'s>, fmt::Error> {
-        self.0
-            .encode_descriptor(name, help, None, MetricType::Gauge)
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let encoder = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(value).encode(encoder)
-    }
-
-    /// One for each protocol and name, also where nothing was counted yet.
-    fn by_protocol<const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        (label, names): (&str, [&str; N]),
-        counts: &[[AtomicU64; N]; Protocol::ALL.len()],
-    ) -> fmt::Result {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (protocol, counts) in Protocol::NAMES.into_iter().zip(counts) {
-            for (name, count) in names.into_iter().zip(counts) {
-                let labels = [("protocol", protocol), (label, name)];
-                encode_counter(&mut family, &labels, count)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn histogram(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<&Unit>,
-        values: &Histogram,
-    ) -> fmt::Result {
-        let encoder = self
-            .0
-            .encode_descriptor(name, help, unit, MetricType::Histogram)?;
-        values.encode(encoder)
-    }
+/// One for each protocol and name, also where nothing was counted yet.
+fn by_protocol<'a, const N: usize>(
+    label: &'a str,
+    names: [&'a str; N],
+    counts: &'a [[AtomicU64; N]; Protocol::ALL.len()],
+) -> impl Iterator<Item = ([(&'a str, &'a str); 2], &'a AtomicU64)> {
+    let by_protocol = Protocol::NAMES.into_iter().zip(counts);
+    by_protocol.flat_map(move |(protocol, counts)| {
+        let counts = names.into_iter().zip(counts);
+        counts.map(move |(name, count)| ([("protocol", protocol), (label, name)], count))
+    })
 }

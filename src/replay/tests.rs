@@ -36,23 +36,23 @@ fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_
             }),
             counted: Default::default(),
         };
-        missed.repeat(&event, || incarnation)
+        missed.novelty(&event, || incarnation)
     };
     let repeat = |created, xid| repeat_in(created, xid, here);
-    assert_eq!(repeat(Some(99), 120), Repeat::Later);
+    assert_eq!(repeat(Some(99), 120), Novelty::Later);
     // The replay would have told of it.
-    assert_eq!(repeat(Some(100), 120), Repeat::Later);
-    assert_eq!(repeat(Some(109), 120), Repeat::Later);
-    assert_eq!(repeat(Some(110), 120), Repeat::New);
-    assert_eq!(repeat(None, 120), Repeat::New);
-    assert_eq!(repeat(Some(90), 99), Repeat::Sent);
-    assert_eq!(repeat(Some(100), 109), Repeat::Sent);
+    assert_eq!(repeat(Some(100), 120), Novelty::Later);
+    assert_eq!(repeat(Some(109), 120), Novelty::Later);
+    assert_eq!(repeat(Some(110), 120), Novelty::New);
+    assert_eq!(repeat(None, 120), Novelty::New);
+    assert_eq!(repeat(Some(90), 99), Novelty::Repeat);
+    assert_eq!(repeat(Some(100), 109), Novelty::Repeat);
     // A crash may have given the number to something else.
     let there = Some(Incarnation(Uuid::from_u128(2)));
-    assert_eq!(repeat_in(Some(100), 120, there), Repeat::New);
-    assert_eq!(repeat_in(Some(99), 120, there), Repeat::Later);
+    assert_eq!(repeat_in(Some(100), 120, there), Novelty::New);
+    assert_eq!(repeat_in(Some(99), 120, there), Novelty::Later);
     // Below the cursor everything was flushed.
-    assert_eq!(repeat_in(Some(90), 99, there), Repeat::Sent);
+    assert_eq!(repeat_in(Some(90), 99, there), Novelty::Repeat);
 }
 
 #[test]
@@ -72,15 +72,15 @@ fn what_was_replayed_is_told_from_what_is_new_until_an_event_says_that_no_repeat
         };
         match missed.is_over_at(event.horizon) {
             true => None,
-            false => Some(missed.repeat(&event, || incarnation)),
+            false => Some(missed.novelty(&event, || incarnation)),
         }
     };
     let repeat = |version, horizon| repeat_in(version, horizon, None);
-    assert_eq!(repeat(2, 130), Some(Repeat::Sent));
+    assert_eq!(repeat(2, 130), Some(Novelty::Repeat));
     // A crash may have given the revision to something else.
     let crashed = Some(Incarnation(Uuid::from_u128(1)));
-    assert_eq!(repeat_in(2, 130, crashed), Some(Repeat::Later));
-    assert_eq!(repeat(3, 130), Some(Repeat::Later));
+    assert_eq!(repeat_in(2, 130, crashed), Some(Novelty::Later));
+    assert_eq!(repeat(3, 130), Some(Novelty::Later));
     assert_eq!(repeat(2, 131), None);
 }
 
@@ -118,18 +118,18 @@ fn what_the_replay_has_seen_the_end_of_and_not_told_of_is_no_news() {
                 as_update: None,
                 counted: Default::default(),
             };
-            missed.repeat(&event, || incarnation)
+            missed.novelty(&event, || incarnation)
         });
         let [one, two, three] = repeats;
         assert_eq!([&one, &one], [&two, &three]);
         one
     };
-    assert_eq!(repeat(105, here), Repeat::Sent);
-    assert_eq!(repeat(110, here), Repeat::New);
-    assert_eq!(repeat(130, here), Repeat::New);
+    assert_eq!(repeat(105, here), Novelty::Repeat);
+    assert_eq!(repeat(110, here), Novelty::New);
+    assert_eq!(repeat(130, here), Novelty::New);
     // A crash may have given the number to something else.
     let there = Some(Incarnation(Uuid::from_u128(2)));
-    assert_eq!(repeat(105, there), Repeat::New);
+    assert_eq!(repeat(105, there), Novelty::New);
 }
 
 /// An open transaction of anybody's keeps all of it, however long.

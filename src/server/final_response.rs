@@ -5,13 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 use uuid::Uuid;
 
 use super::request::REQUEST_ID_HEADER;
+use crate::error::Error;
 use crate::http::security;
+use crate::reply::{ErrorBody, error_response};
 
 /// For the answer and the peer's own close after it. A peer that goes on sending is not waited for.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -28,33 +29,34 @@ pub struct FinalResponse {
 impl FinalResponse {
     /// One more connection than there may be.
     pub fn too_many_connections() -> Self {
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        let retry = "retry-after: 1\r\n";
-        Self::new(status, retry, "too many connections", "unavailable")
+        Self::of(&Error::unavailable("too many connections"))
     }
 
     /// A request's head that was begun and not finished in time.
     pub fn head_timeout() -> Self {
-        let message = "the request head did not arrive in time";
-        Self::new(StatusCode::REQUEST_TIMEOUT, "", message, "request_timeout")
+        Self::of(&Error::HeadTimeout)
     }
 
-    /// `message` and `code` go into the JSON as they are.
-    fn new(status: StatusCode, header: &str, message: &str, code: &str) -> Self {
-        let number = status.as_u16();
-        let reason = status.canonical_reason().unwrap_or("Error");
-        let body = format!(
-            r#"{{"statusCode":{number},"error":"{reason}","message":"{message}","code":"{code}"}}"#
-        );
-        let answer = format!(
-            "HTTP/1.1 {number} {reason}\r\ncontent-length: {}\r\n\
-             {header}{}connection: close\r\n{REQUEST_ID_HEADER}: {}\r\n\r\n{body}",
+    /// As a route would answer.
+    fn of(error: &Error) -> Self {
+        let response = security::with_headers(error_response(error));
+        // Numbers and strings always serialise.
+        let body = serde_json::to_string(&ErrorBody::of(error)).unwrap_or_default();
+        let mut answer = format!(
+            "HTTP/1.1 {}\r\ncontent-length: {}\r\nconnection: close\r\n{REQUEST_ID_HEADER}: {}\r\n",
+            response.status(),
             body.len(),
-            security::lines(),
             Uuid::new_v4(),
-        );
+        )
+        .into_bytes();
+        for (name, value) in response.headers() {
+            let line = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"];
+            answer.extend(line.concat());
+        }
+        answer.extend(b"\r\n");
+        answer.extend(body.into_bytes());
         Self {
-            unsent: answer.into_bytes(),
+            unsent: answer,
             shut: false,
             timeout: Box::pin(sleep(TIMEOUT)),
         }

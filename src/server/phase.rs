@@ -12,12 +12,7 @@ impl Phase {
     /// Returns the phase of the request that begins, for [`Phase::request_ends`]. The request before may not have ended yet.
     pub fn request_begins(&self) -> u64 {
         let begun = |phase: u64| (phase + 1) | 1;
-        let before = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |phase| {
-                Some(begun(phase))
-            });
-        begun(before.unwrap_or_else(|phase| phase))
+        begun(self.0.update(Ordering::Relaxed, Ordering::Relaxed, begun))
     }
 
     /// Does nothing if the next request has begun meanwhile.

@@ -4,7 +4,7 @@ mod hosts;
 mod timelines;
 mod tls;
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -99,12 +99,6 @@ impl Deref for Session {
 
     fn deref(&self) -> &Client {
         &self.client
-    }
-}
-
-impl DerefMut for Session {
-    fn deref_mut(&mut self) -> &mut Client {
-        &mut self.client
     }
 }
 

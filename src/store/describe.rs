@@ -4,6 +4,7 @@ use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::SqlState;
 
 use super::migration_files::is_own;
+use crate::error::causes;
 
 /// All connections of a pool were in use until there was no more time.
 pub(super) const NONE_CAME_FREE: &str = "no pooled connection came free in time";
@@ -12,17 +13,15 @@ pub(super) const NONE_CAME_FREE: &str = "no pooled connection came free in time"
 pub(super) fn describe_pool(error: &PoolError) -> String {
     match error {
         PoolError::Backend(error) => describe(error),
-        PoolError::Timeout(waited_for) => describe_timeout(*waited_for).to_owned(),
+        // deadpool's own words are about its objects.
+        PoolError::Timeout(TimeoutType::Wait) => NONE_CAME_FREE.to_owned(),
+        PoolError::Timeout(TimeoutType::Create) => {
+            "a new connection was not made in time".to_owned()
+        }
+        PoolError::Timeout(TimeoutType::Recycle) => {
+            "a pooled connection did not answer in time".to_owned()
+        }
         other => other.to_string(),
-    }
-}
-
-/// What there was no more time for: deadpool's own words are about its objects.
-fn describe_timeout(waited_for: TimeoutType) -> &'static str {
-    match waited_for {
-        TimeoutType::Wait => NONE_CAME_FREE,
-        TimeoutType::Create => "a new connection was not made in time",
-        TimeoutType::Recycle => "a pooled connection did not answer in time",
     }
 }
 
@@ -64,14 +63,11 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
         }
         None => {
             let mut text = error.to_string();
-            let mut source = std::error::Error::source(error);
-            while let Some(cause) = source {
-                let cause_text = cause.to_string();
-                if !text.contains(&cause_text) {
+            for cause in causes(error).map(ToString::to_string) {
+                if !text.contains(&cause) {
                     text.push_str(": ");
-                    text.push_str(&cause_text);
+                    text.push_str(&cause);
                 }
-                source = cause.source();
             }
             text
         }

@@ -2,6 +2,7 @@
 //! it takes over ([`adopt`]), the link to the host's users table, its triggers, the search index.
 
 mod adopt;
+mod catalog;
 mod error;
 mod lock_retries;
 mod migrate;

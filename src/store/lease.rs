@@ -21,7 +21,7 @@ use super::failure::{Fault, QueryFailure, ends_session};
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// Somebody's turn, whatever it is that they waited for: it is over when all clones are dropped.
-pub(super) type Turn = Arc<dyn Any + Send + Sync>;
+pub(super) type TurnGuard = Arc<dyn Any + Send + Sync>;
 
 /// How long the statement of a caller who went away may run on. Nearly all have ended by then, and their connection goes back;
 /// closing it would make PostgreSQL start a process for another one, and a client that calls and hangs up would have it do nothing else.
@@ -44,13 +44,18 @@ pub(super) struct Lease {
     /// that nobody knows.
     preparing: Option<(String, Vec<Type>)>,
     /// Whose turn it is meanwhile: until the statement has ended, though its caller went away.
-    turn: Option<Turn>,
+    turn: Option<TurnGuard>,
     connector: Connector,
     way: Way,
 }
 
 impl Lease {
-    pub(super) fn new(client: Object, turn: Option<Turn>, connector: Connector, way: Way) -> Self {
+    pub(super) fn new(
+        client: Object,
+        turn: Option<TurnGuard>,
+        connector: Connector,
+        way: Way,
+    ) -> Self {
         Self {
             client: Some(client),
             preparing: None,

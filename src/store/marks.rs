@@ -23,7 +23,7 @@ pub(super) use line::MarksLine;
 pub use line::{Marked, MarksFigures};
 pub(super) use slow_readers::SlowReaders;
 
-use line::{Answer, Gathering, InLine, Mark, Place, Waiter};
+use line::{Admitted, Answer, Gathering, InLine, Mark, Waiter};
 
 use super::admission::Head;
 use super::conversations::reader_verdict;
@@ -33,12 +33,6 @@ use super::lease::Param;
 use super::{Shared, Statement, Store, column_of, single};
 use crate::error::Error;
 use crate::model::{ConversationId, Seq, UserId};
-
-/// What a transaction did about one of its marks.
-struct Outcome {
-    status: String,
-    marked: Marked,
-}
 
 impl Store {
     /// Marks the other participant's messages as read, all of them or up to a seq. Of very many or very long ones in several transactions,
@@ -74,11 +68,11 @@ impl Store {
             return self.mark_alone(mark, head, deadline, gone).await;
         }
         let in_line = match marks.admit(mark, &head, deadline)? {
-            Place::First(lead) => {
+            Admitted::First(lead) => {
                 let alone = self.mark_alone(mark, head, deadline, gone);
                 return lead.before_others(alone).await;
             }
-            Place::InLine(in_line, gathering) => {
+            Admitted::InLine(in_line, gathering) => {
                 if let Some(gathering) = gathering {
                     // For all who wait, and as long as anybody does: it is nobody's turn.
                     tokio::spawn(self.in_no_turn().gather_marks(gathering));
@@ -209,7 +203,7 @@ impl Store {
                 continue;
             }
             match self.mark_together(&part, &turn, deadline).await {
-                Ok((outcomes, took)) => self.answer_all(part, &outcomes, took),
+                Ok((answers, took)) => self.answer_all(part, answers, took),
                 Err(failure) => {
                     log::debug!("{} marks: {}", part.len(), failure.text);
                     if failure.is_too_slow() {
@@ -222,7 +216,7 @@ impl Store {
     }
 
     /// What they marked together took so long.
-    fn answer_all(&self, part: Vec<Waiter>, outcomes: &[Outcome], took: Duration) {
+    fn answer_all(&self, part: Vec<Waiter>, answers: Vec<Answer>, took: Duration) {
         let Shared {
             marks,
             slow_readers,
@@ -231,11 +225,10 @@ impl Store {
         marks.went_well(part.len());
         let readers = part.iter().map(|waiter| waiter.mark.reader);
         let was_slow = slow_readers.took(readers, took);
-        for (waiter, outcome) in part.into_iter().zip(outcomes) {
-            if !was_slow && outcome.marked.marked_count > 0 {
+        for (waiter, answer) in part.into_iter().zip(answers) {
+            if !was_slow && answer.has_marked() {
                 slow_readers.clear(waiter.mark.reader);
             }
-            let answer = answer_for(waiter.mark, outcome);
             waiter.answer(answer);
         }
     }
@@ -247,7 +240,7 @@ impl Store {
         part: &[Waiter],
         turn: &Arc<OwnedSemaphorePermit>,
         deadline: Instant,
-    ) -> Result<(Vec<Outcome>, Duration), QueryFailure> {
+    ) -> Result<(Vec<Answer>, Duration), QueryFailure> {
         let heads: Vec<Head> = part.iter().map(|waiter| waiter.head.clone()).collect();
         let store = self.in_turn((Arc::clone(turn), heads));
         let conversations: Vec<_> = part.iter().map(|it| it.mark.conversation).collect();
@@ -271,33 +264,31 @@ impl Store {
         let began = Instant::now();
         let rows = store.change_over(lease, pool, &statement).await?;
         let took = began.elapsed();
-        let outcomes: Result<Vec<_>, _> = rows.iter().map(outcome_of).collect();
-        match outcomes {
-            Ok(outcomes) if outcomes.len() == part.len() => Ok((outcomes, took)),
+        let answers = part.iter().zip(&rows);
+        let answers: Result<Vec<_>, _> = answers
+            .map(|(waiter, row)| answer_of(row, waiter.mark))
+            .collect();
+        match answers {
+            Ok(answers) if rows.len() == part.len() => Ok((answers, took)),
             // By a function that somebody has replaced. What was marked is found so when each is made alone.
             _ => Err(QueryFailure::other_answer()),
         }
     }
 }
 
-fn outcome_of(row: &Row) -> Result<Outcome, Error> {
-    Ok(Outcome {
-        status: column_of(row, 0)?,
-        marked: Marked {
-            marked_count: column_of(row, 1)?,
-            read_seq: column_of(row, 2)?,
-        },
-    })
-}
-
-fn answer_for(mark: Mark, outcome: &Outcome) -> Answer {
-    match outcome.status.as_str() {
+/// What the transaction answers about a mark.
+fn answer_of(row: &Row, mark: Mark) -> Result<Answer, Error> {
+    let marked = Marked {
+        marked_count: column_of(row, 1)?,
+        read_seq: column_of(row, 2)?,
+    };
+    Ok(match column_of(row, 0)? {
         "alone" => Answer::Alone,
         status => {
             let verdict = reader_verdict(status, mark.conversation, mark.reader);
-            Answer::Made(verdict.map(|()| outcome.marked))
+            Answer::Made(verdict.map(|()| marked))
         }
-    }
+    })
 }
 
 /// Of marks that have failed together the two halves, the first one last, or none. Whoever would be tried by themselves does it alone, and

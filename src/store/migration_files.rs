@@ -38,6 +38,14 @@ pub(super) fn is_own(function: &str) -> bool {
     OWN.contains(function)
 }
 
+/// The part of a file between its marks.
+pub(super) fn section(file: &'static str, name: &str) -> &'static str {
+    let inner = file
+        .split_once(&format!("-- begin {name}\n"))
+        .and_then(|(_, rest)| rest.split_once(&format!("-- end {name}\n")));
+    inner.map_or("", |(section, _)| section)
+}
+
 fn made_by(sql: &str) -> impl Iterator<Item = String> {
     let made = [
         "create function ",

@@ -8,13 +8,6 @@ use super::{Store, column_of, raw_json, single};
 use crate::error::{Error, Resource};
 use crate::model::{RawJson, UnixSeconds, UserId};
 
-/// A ticket that was stored.
-#[derive(Debug)]
-pub struct IssuedTicket {
-    /// As JSON.
-    pub expires_at: RawJson,
-}
-
 /// A ticket that was used up.
 #[derive(Clone, Copy, Debug)]
 pub struct RedeemedTicket {
@@ -24,14 +17,14 @@ pub struct RedeemedTicket {
 }
 
 impl Store {
-    /// Stores a ticket's hash for `ttl`. `NotFound` when there is no such user, `Unavailable` when its turn does not come in time.
+    /// Stores a ticket's hash for `ttl`; when that is over, as JSON. `NotFound` when there is no such user, `Unavailable` when its turn does not come in time.
     pub async fn create_ticket(
         &self,
         hash: &[u8],
         user: UserId,
         token_expires: Option<UnixSeconds>,
         ttl: Duration,
-    ) -> Result<IssuedTicket, Error> {
+    ) -> Result<RawJson, Error> {
         let rows = self
             .in_turn_of_tickets()
             .await?
@@ -46,11 +39,7 @@ impl Store {
             )
             .await?;
         let expires_at: Option<String> = single(&rows, 0)?;
-        Ok(IssuedTicket {
-            expires_at: raw_json(
-                expires_at.ok_or_else(|| Error::not_found(Resource::User, user))?,
-            )?,
-        })
+        raw_json(expires_at.ok_or_else(|| Error::not_found(Resource::User, user))?)
     }
 
     /// Uses a ticket up; `None` when it is not good, or not any more.

@@ -123,7 +123,9 @@ fn smaller(size: usize) -> usize {
 /// Whether all of it waits for the same locks.
 fn is_clear(portion: &[Pending], failure: &SendFailure) -> bool {
     matches!(failure, SendFailure::Locked(_))
-        && portion.windows(2).all(|two| two[0].flow() == two[1].flow())
+        && portion
+            .array_windows()
+            .all(|[one, next]| one.flow() == next.flow())
 }
 
 /// Few enough for one round trip, which judges half of them at least: more than that would not be tried after a halving, either.

@@ -12,7 +12,7 @@ use super::protocol::{Done, Draft, RowCommand};
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::hub::{Mailbox, Subscription};
-use crate::model::{ConnectionId, Content, UserId, content_faults};
+use crate::model::{ConnectionId, Content, UserId, check_content};
 use crate::services::Services;
 use crate::store::Gone;
 use crate::writer::{Protocol, SENT_LOG};
@@ -206,11 +206,9 @@ fn admit(services: &Services, user: UserId, command: &RowCommand) -> Result<(), 
         RowCommand::MarkRead { .. } | RowCommand::DeleteMessage { .. } => limiter.check(user),
         RowCommand::EditMessage { content, .. } => {
             // Before it is counted by its length: one that is too long is not made.
-            let faults = content_faults(content, services.config.limits.message_bytes);
-            match faults.is_empty() {
-                true => limiter.check_content(user, content),
-                false => Err(Error::Validation(faults)),
-            }
+            let max_bytes = services.config.limits.message_bytes;
+            check_content(content, max_bytes).map_err(Error::Validation)?;
+            limiter.check_content(user, content)
         }
     }
 }

@@ -25,10 +25,10 @@ use super::session::Session;
 use crate::auth::{Caller, ME, NamedUser, Presented};
 use crate::config::{Config, Limits};
 use crate::error::{Denial, Error};
+use crate::header_list;
 use crate::hub::Subscription;
 use crate::limits::Holder;
-use crate::logging::REQUEST_ID;
-use crate::logging::Repeats;
+use crate::logging::{Repeats, request_id};
 use crate::model::{ConnectionId, UserId};
 use crate::query_string::{Query, id};
 use crate::reply::error_response;
@@ -142,7 +142,7 @@ async fn handshake(
     ));
     Ok(switching_protocols(
         &key,
-        offers(headers, &SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL),
+        offers(headers, SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL),
     ))
 }
 
@@ -151,7 +151,7 @@ fn log_connected(id: ConnectionId, user: UserId) {
     if !log::log_enabled!(log::Level::Debug) {
         return;
     }
-    let request = REQUEST_ID.try_with(String::clone).unwrap_or_default();
+    let request = request_id();
     log::debug!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: connected by request {request:?}");
 }
 
@@ -216,10 +216,10 @@ fn socket_config(limits: &Limits) -> WebSocketConfig {
 /// The client's `Sec-WebSocket-Key`, if this is a handshake of version 13.
 fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, Error> {
     let required = |what: &str| Error::UpgradeRequired(format!("a WebSocket handshake {what}"));
-    if !offers(headers, &CONNECTION, "upgrade") {
+    if !offers(headers, CONNECTION, "upgrade") {
         return Err(required("has the header Connection: Upgrade"));
     }
-    if !offers(headers, &UPGRADE, "websocket") {
+    if !offers(headers, UPGRADE, "websocket") {
         return Err(required("has the header Upgrade: websocket"));
     }
     if headers
@@ -245,14 +245,9 @@ fn is_base64_of_16_bytes(key: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }
 
-/// Whether one of the comma-separated members of a header is `wanted`, in any case of letters.
-fn offers(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|member| member.trim().eq_ignore_ascii_case(wanted))
+/// Whether one of the members of a header is `wanted`, in any case of letters.
+fn offers(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
+    header_list::members(headers, name).any(|member| member.eq_ignore_ascii_case(wanted))
 }
 
 /// Keeps foreign web pages from opening sockets in a visitor's name (RFC 6455 section 10.2). A handshake without

@@ -67,13 +67,8 @@ async fn changes_are_made_though_ever_more_come_than_the_database_takes() {
     const CHANGES: usize = 300;
     let database = Database::fresh().await;
     let senders = database.add_users(CHANGES as i32).await;
+    database.conversations(ALICE, &senders).await;
     let sql = database.sql().await;
-    sql.execute(
-        "insert into conversations (participant1_id, participant2_id) select $1, sender from unnest($2::uuid[]) sender",
-        &[&ALICE, &senders],
-    )
-    .await
-    .expect("conversations");
     let rows = sql
         .query(
             "insert into messages (conversation_id, sender_id, content)

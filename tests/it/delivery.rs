@@ -53,10 +53,7 @@ async fn twenty_senders_on_three_replicas_reach_every_socket_once_and_in_order()
     const EACH: i64 = 50;
     let database = Database::fresh().await;
     let senders = database.add_users(20).await;
-    let mut conversations = Vec::new();
-    for sender in &senders {
-        conversations.push(database.conversation(ALICE, *sender).await);
-    }
+    let conversations = database.conversations(ALICE, &senders).await;
     let replicas: [Replica; 3] = Replica::start_many(&database, &[]).await;
 
     let mut receivers = JoinSet::new();

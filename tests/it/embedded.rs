@@ -208,16 +208,11 @@ async fn pages_of_this_machine_may_call_and_open_sockets_and_no_others() {
 /// What it prints can be pasted, also where it asks for tokens and listens on all interfaces.
 #[tokio::test]
 async fn the_start_says_how_to_try_it_out() {
+    /// The last of its lines, which it writes when it serves already.
+    const LAST: &str = ">   SQL";
     let data = DataDir::new();
     let trusted = data.replica().await;
-    // The last of its lines, which it writes when it serves already.
-    let told = async |replica: &Replica| {
-        eventually("it has told how to try it out", || async {
-            replica.log().contains(">   SQL").then_some(())
-        })
-        .await;
-    };
-    told(&trusted).await;
+    until_logged(&trusted, LAST).await;
     let said = |replica: &Replica, what: &str| {
         let log = replica.log();
         let line = log.lines().find_map(|line| line.split(what).nth(1));
@@ -251,7 +246,7 @@ async fn the_start_says_how_to_try_it_out() {
         settings.push((name.to_owned(), value.to_owned()));
     }
     let asking = Replica::start_with(&settings).await;
-    told(&asking).await;
+    until_logged(&asking, LAST).await;
     let port = asking.port();
     assert_eq!(said(&asking, ">   the chat page"), None);
     assert_eq!(

@@ -23,14 +23,6 @@ fn inline<'a>(text: &'a str, begin: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// The blocks of SQL, without the indentation of a list that they stand in.
-fn blocks(text: &str) -> Vec<String> {
-    text.split("```sql\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap_or_default().to_owned())
-        .collect()
-}
-
 /// The process numbers in the first column of what comes back.
 async fn pids(client: &Client, sql: &str) -> Vec<i32> {
     let rows = match client.simple_query(sql).await {
@@ -129,13 +121,9 @@ async fn the_sql_of_the_retention_guide_runs() {
 
 /// All of its statements, with the grants to this role.
 async fn retention_runs(session: &Client, role: &str) {
-    let mut statements = blocks(RETENTION);
+    let mut statements = blocks(RETENTION, "sql");
     assert_eq!(statements.len(), 7);
-    statements.extend(
-        inline(RETENTION, "alter table")
-            .into_iter()
-            .map(str::to_owned),
-    );
+    statements.extend(inline(RETENTION, "alter table"));
     for sql in statements {
         let sql = sql.replace("to cleaner", &format!("to {role}"));
         let sql = sql.replace("to eraser", &format!("to {role}"));
@@ -177,9 +165,7 @@ async fn the_sql_that_deletes_a_user_leaves_their_name_nowhere() {
     database.execute(&outright).await;
     drop(alice);
 
-    let blocks = blocks(RETENTION);
-    let erase = blocks.iter().find(|sql| sql.contains("delete from users"));
-    let erase = erase.expect("the statements");
+    let erase = sql_block(RETENTION, |sql| sql.contains("delete from users"));
     let named = "33333333-3333-4333-8333-333333333333";
     database
         .execute(&erase.replace(named, &ALICE.to_string()))
@@ -213,7 +199,7 @@ async fn the_sql_that_deletes_a_user_leaves_their_name_nowhere() {
 async fn the_sql_of_the_migration_guide_leads_to_pgchat_and_back() {
     let database = go_service(500).await;
     let (chat, go) = (database.role("chat").await, database.role("go").await);
-    let [before, leave, indexes] = &blocks(MIGRATING)[..] else {
+    let [before, leave, indexes] = &blocks(MIGRATING, "sql")[..] else {
         panic!("three blocks of SQL");
     };
     let before = before
@@ -341,9 +327,8 @@ async fn users_with_integer_ids_chat_by_the_uuid_that_the_guide_gives_them() {
              insert into auth_user (first_name) values ('Alice'), ('Boris')",
         )
         .await;
-    let statements = blocks(YOUR_DATABASE);
-    let add = statements.iter().find(|sql| sql.contains("add column"));
-    database.execute_as_owner(add.expect("a column")).await;
+    let add = sql_block(YOUR_DATABASE, |sql| sql.contains("add column"));
+    database.execute_as_owner(add).await;
     assert!(YOUR_DATABASE.contains("USERS_TABLE=auth_user USERS_COLUMNS=id=chat_id pgchat"));
     assert!(YOUR_DATABASE.contains("-v users_table=auth_user -v users_columns=chat_id`"));
     let settings = [

@@ -394,17 +394,8 @@ async fn triggers_that_are_disabled_are_told_in_the_log() {
             .map(|table| format!("alter table {table} {how} trigger user;"))
             .concat()
     };
-    let told = |what: &'static str| {
-        let replica = &replica;
-        async move {
-            eventually(what, || async {
-                replica.log().contains(what).then_some(())
-            })
-            .await;
-        }
-    };
     database.execute_as_owner(&alter("disable")).await;
-    told("triggers of pgchat are disabled").await;
+    until_logged(&replica, "triggers of pgchat are disabled").await;
     let log = replica.log();
     for trigger in own {
         let (name, table): (String, String) = (trigger.get(0), trigger.get(1));
@@ -414,5 +405,5 @@ async fn triggers_that_are_disabled_are_told_in_the_log() {
     assert_eq!(replica.api().status("/health/ready").await, Some(200));
     let enable = alter("enable") + "alter table messages disable trigger chat_audit";
     database.execute_as_owner(&enable).await;
-    told("all triggers of pgchat are enabled again").await;
+    until_logged(&replica, "all triggers of pgchat are enabled again").await;
 }

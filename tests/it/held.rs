@@ -29,21 +29,12 @@ impl Scene {
         let database = Database::fresh().await;
         let replica = Replica::start(&database, &[&UNLIMITED[..], settings].concat()).await;
         let others = database.add_users(count).await;
-        let program = database.sql().await;
-        let rows = program
-            .query(
-                "insert into conversations (participant1_id, participant2_id)
-                 select $1, o from unnest($2::uuid[]) o returning id",
-                &[&ALICE, &others],
-            )
-            .await
-            .expect("conversations");
         let mut scene = Self {
+            conversations: database.conversations(ALICE, &others).await,
+            program: database.sql().await,
             database,
             api: replica.api(),
             _replica: replica,
-            conversations: rows.iter().map(|row| row.get(0)).collect(),
-            program,
             sends: JoinSet::new(),
         };
         scene.hold(&scene.program, &scene.conversations).await;

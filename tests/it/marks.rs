@@ -40,10 +40,9 @@ impl Crowd {
     async fn with(readers: i32, more: &[(&str, &str)]) -> Self {
         let database = Database::fresh().await;
         let davids = database.conversation(ALICE, DAVID).await;
-        let mut crowd = Vec::new();
-        for reader in database.add_users(readers).await {
-            crowd.push((database.conversation(ALICE, reader).await, reader));
-        }
+        let readers = database.add_users(readers).await;
+        let conversations = database.conversations(ALICE, &readers).await;
+        let crowd: Vec<_> = conversations.into_iter().zip(readers).collect();
         insert(&database, davids, 1).await;
         for (number, (conversation, _)) in crowd.iter().enumerate() {
             insert(&database, *conversation, 1 + number % 3).await;

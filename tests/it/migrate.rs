@@ -86,13 +86,7 @@ async fn a_start_that_waits_for_another_that_migrates_says_so() {
     let lock = "select pg_advisory_lock(1885562997, 0)";
     other.batch_execute(lock).await.expect("the lock");
     let mut replica = Replica::launch(&database, &[]);
-    eventually("it says what it waits for", || async {
-        replica
-            .log()
-            .contains("waiting for another session that migrates")
-            .then_some(())
-    })
-    .await;
+    until_logged(&replica, "waiting for another session that migrates").await;
     drop(other);
     replica.until_ready().await;
 }

@@ -11,6 +11,7 @@ pub mod described;
 mod gate;
 mod handshake;
 mod notices;
+mod pages;
 mod pooler;
 mod process;
 mod proxy;
@@ -34,6 +35,7 @@ pub use database::{Database, psql};
 pub use gate::{Function, Gate, Held};
 pub use handshake::{HANDSHAKE, handshake, handshake_text};
 pub use notices::Notifications;
+pub use pages::{blocks, sql_block};
 pub use pooler::pooler;
 pub use process::Process;
 pub use proxy::{Answer, Proxy};
@@ -49,8 +51,8 @@ pub use shape::{
 };
 pub use socket::Socket;
 pub use until::{
-    LOCK_WAITERS, until_a_lock_is_waited_for, until_healthy, until_lock_waiters, until_metric,
-    until_metric_above, until_status,
+    LOCK_WAITERS, until_a_lock_is_waited_for, until_healthy, until_lock_waiters, until_logged,
+    until_metric, until_metric_above, until_status,
 };
 pub use users::*;
 pub use wait::{DEADLINE, blocking_eventually, eventually, eventually_within, within};

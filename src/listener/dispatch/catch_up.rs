@@ -9,7 +9,7 @@ use super::Dispatcher;
 use super::told::Told;
 use crate::error::Error;
 use crate::frame::{EventType, FrameType};
-use crate::listener::delivered::Standing;
+use crate::hub::Novelty;
 use crate::model::{UnixSeconds, UserId};
 use crate::position::{Horizon, Snapshot};
 use crate::store::Change;
@@ -117,11 +117,11 @@ impl Dispatcher {
             return None;
         }
         let told = Told::of_change(change);
-        let is_known = match self.delivered.standing(told.subject, told.version) {
-            Standing::Repeat => return None,
-            Standing::Later => true,
+        let is_known = match self.delivered.novelty(told.subject, told.version) {
+            Novelty::Repeat => return None,
+            Novelty::Later => true,
             // A row from before this replica's first socket: only its change is news.
-            Standing::New => change
+            Novelty::New => change
                 .create_xid
                 .is_some_and(|xid| self.before.includes(xid)),
         };

@@ -11,10 +11,12 @@ use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
+use super::catalog::has;
 use super::lock_retries::{
     LockRetries, Purpose, is_locked, patiently, wait_briefly, wait_for_autovacuum, wait_for_long,
 };
 use crate::store::describe;
+use crate::store::migration_files::{PRIVILEGES, section};
 
 /// Whether the tables can be adopted; an error says what to do.
 const CHECK: &str = include_str!("../../../sql/adopt/check.sql");
@@ -23,8 +25,6 @@ const CHECK: &str = include_str!("../../../sql/adopt/check.sql");
 const INDEXES: &str = include_str!("../../../sql/adopt/indexes.sql");
 
 const TABLES: &str = include_str!("../../../sql/migrations/V1__tables.sql");
-
-const PRIVILEGES: &str = include_str!("../../../sql/privileges.sql");
 
 /// Messages in one transaction: their rows are locked for that long, a fraction of a second.
 const BATCH: i64 = 5_000;
@@ -147,17 +147,6 @@ pub(super) async fn prepare(client: &Client) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Whether an expression such as `to_regclass('messages')` is not null.
-pub(super) async fn has(client: &Client, expression: &str) -> Result<bool, Error> {
-    is_true(client, &format!("select {expression} is not null")).await
-}
-
-/// What a query for one boolean returns. Unprepared, as all that pgchat asks.
-pub(super) async fn is_true(client: &Client, sql: &str) -> Result<bool, Error> {
-    let rows = client.query_typed(sql, &[]).await?;
-    rows.first().map_or(Ok(false), |row| row.try_get(0))
-}
-
 async fn number(client: &Client) -> Result<(), Error> {
     let stand_in = "(select 1 from pg_attribute where attrelid = 'messages'::regclass
                         and attname = 'chat_adopted_type' and not attisdropped)";
@@ -176,10 +165,8 @@ async fn number(client: &Client) -> Result<(), Error> {
     loop {
         // Again, since the other service goes on writing.
         client.batch_execute(&plan).await?;
-        let rows = client
-            .query_typed("select coalesce(max(n), 0) from chat_adoption", &[])
-            .await?;
-        let total: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+        let total = "select coalesce(max(n), 0) from chat_adoption";
+        let total: i64 = client.query_typed_one(total, &[]).await?.try_get(0)?;
         if total > 0 {
             fill_messages(client, &fill, total).await?;
         }
@@ -231,8 +218,7 @@ async fn fill_conversations(client: &Client) -> Result<(), Error> {
             "select id from (select id from conversations where id > '{after}' order by id limit {BATCH}) p
               order by id desc limit 1"
         );
-        let rows = client.query_typed(&next, &[]).await?;
-        let Some(row) = rows.first() else {
+        let Some(row) = client.query_typed_opt(&next, &[]).await? else {
             return Ok(());
         };
         let last: uuid::Uuid = row.try_get(0)?;
@@ -339,14 +325,6 @@ async fn build(client: &Client, ddl: &str) -> Result<(), Error> {
         .await;
     wait_briefly(client).await?;
     built
-}
-
-/// The part of a migration between its marks.
-pub(super) fn section(migration: &'static str, name: &str) -> &'static str {
-    let inner = migration
-        .split_once(&format!("-- begin {name}\n"))
-        .and_then(|(_, rest)| rest.split_once(&format!("-- end {name}\n")));
-    inner.map_or("", |(section, _)| section)
 }
 
 /// The statements of the indexes: that of the pairs, and the others.

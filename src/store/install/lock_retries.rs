@@ -17,7 +17,7 @@ pub(super) const LOCK_WAIT: &str = "500ms";
 const LOCK_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long locks are tried for altogether, for one step.
-const LOCK_PATIENCE: Duration = Duration::from_secs(300);
+const LOCK_PATIENCE: Duration = Duration::from_mins(5);
 
 /// How long locks are tried for when a service starts, for one step that it can do without. Everybody else may be waiting for that service.
 const LOCK_PATIENCE_OF_A_START: Duration = Duration::from_secs(3);

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::adopt::{self, is_true};
+use super::adopt;
+use super::catalog::{become_owner, is_true, other_owner};
 use super::error::{MIGRATING, MigrateError, classified, left_undone};
 use super::lock_retries::{LOCK_WAIT, LockRetries, Purpose};
 use super::migrations;
@@ -221,51 +222,6 @@ impl Migration<'_> {
     }
 }
 
-/// The owner of a schema that is there, where this session has no share in that role: it may use what is there
-/// (`sql/roles.sql`), not change it.
-pub(super) async fn other_owner(
-    client: &Client,
-    schema: &str,
-) -> Result<Option<String>, tokio_postgres::Error> {
-    let rows = client
-        .query_typed(
-            "select pg_get_userbyid(c.relowner)::text \
-               from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-              where n.nspname = $1 and c.relname = 'chat_schema_history' \
-                and not pg_has_role(c.relowner, 'usage')",
-            &[(&schema, postgres_types::Type::TEXT)],
-        )
-        .await?;
-    rows.first().map(|row| row.try_get(0)).transpose()
-}
-
-/// Goes on with the rights of the role that owns the chat tables, where this session has a share in it: a superuser has one in every role.
-/// Otherwise what is added would be this one's, out of reach for the functions that are there, and new functions would run with its rights.
-/// Returns that role, where it is another one than the session's.
-pub(super) async fn become_owner(
-    client: &Client,
-    schema: &str,
-) -> Result<Option<String>, tokio_postgres::Error> {
-    let rows = client
-        .query_typed(
-            "select pg_get_userbyid(c.relowner)::text \
-               from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-              where n.nspname = $1 and c.relname = 'chat_schema_history' \
-                and pg_get_userbyid(c.relowner) <> current_user \
-                and pg_has_role(c.relowner, 'usage')",
-            &[(&schema, postgres_types::Type::TEXT)],
-        )
-        .await?;
-    let Some(row) = rows.first() else {
-        return Ok(None);
-    };
-    let owner: String = row.try_get(0)?;
-    client
-        .batch_execute(&format!("set role {}", quoted_name(&owner)))
-        .await?;
-    Ok(Some(owner))
-}
-
 /// Whether every migration of this version was applied; more may have been, by a newer one.
 async fn check_versions(client: &Client, schema: &str, owner: &str) -> Result<(), MigrateError> {
     let applied = match versions(client, schema).await {
@@ -300,8 +256,8 @@ async fn check_versions(client: &Client, schema: &str, owner: &str) -> Result<()
 
 /// Whose rights this session has.
 async fn session_role(client: &Client) -> Result<String, tokio_postgres::Error> {
-    let rows = client.query_typed("select current_user::text", &[]).await?;
-    rows.first().map_or(Ok(String::new()), |row| row.try_get(0))
+    let row = client.query_typed_one("select current_user::text", &[]);
+    row.await?.try_get(0)
 }
 
 /// Those that were applied, as any role may ask for them.

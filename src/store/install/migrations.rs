@@ -9,7 +9,7 @@ use postgres_types::Type;
 use refinery::Migration;
 use tokio_postgres::{Client, Error};
 
-use super::adopt::has;
+use super::catalog::has;
 use super::error::MigrateError;
 use super::lock_retries::LockRetries;
 use crate::store::migration_files::{PRIVILEGES, all, routines};

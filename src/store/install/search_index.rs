@@ -13,8 +13,7 @@ use tokio::time::sleep;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use super::adopt::is_true;
-use super::migrate::other_owner;
+use super::catalog::{is_true, other_owner};
 use crate::store::connect::{ConnectError, Connector, LASTING, UNHURRIED};
 use crate::store::failure::Fault;
 use crate::store::search::Tidied;

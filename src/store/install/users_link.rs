@@ -7,9 +7,10 @@ use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
+use super::catalog::become_owner;
 use super::error::{MigrateError, left_undone};
 use super::lock_retries::LockRetries;
-use super::migrate::{UsersLinked, become_owner};
+use super::migrate::UsersLinked;
 use super::triggers::Triggers;
 use super::users_fit::{Fit, Note};
 use super::users_table::UsersTable;

@@ -3,10 +3,11 @@
 use postgres_types::Type;
 use tokio_postgres::Client;
 
-use super::adopt::{has, section};
+use super::catalog::has;
 use super::error::{MigrateError, classified};
 use super::lock_retries::{LOCK_WAIT, LockRetries, wait_briefly};
 use super::users_fit::Note;
+use crate::store::migration_files::section;
 use crate::store::{describe, quoted_name};
 
 /// With the functions that look at the host's table, between marks.

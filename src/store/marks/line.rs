@@ -62,6 +62,13 @@ pub enum Answer {
     TooLate,
 }
 
+impl Answer {
+    /// Whether anything was marked.
+    pub fn has_marked(&self) -> bool {
+        matches!(self, Self::Made(Ok(marked)) if marked.marked_count > 0)
+    }
+}
+
 /// Somebody who wants it.
 pub struct Waiter {
     id: u64,
@@ -106,8 +113,8 @@ impl Drop for InLine {
     }
 }
 
-/// What comes of a mark at first.
-pub enum Place {
+/// How a mark was admitted.
+pub enum Admitted {
     /// No other is being made, and none waits.
     First(Lead),
     /// With a task that is to make groups, where there was none.
@@ -164,11 +171,11 @@ impl MarksLine {
         mark: Mark,
         head: &Head,
         deadline: Instant,
-    ) -> Result<Place, Error> {
+    ) -> Result<Admitted, Error> {
         let mut state = self.state();
         let is_alone = !state.is_gathering && state.under_way == 0;
         if is_alone && let Ok(permit) = Arc::clone(&self.lead).try_acquire_owned() {
-            return Ok(Place::First(self.lead_by(&mut state, Some(permit))));
+            return Ok(Admitted::First(self.lead_by(&mut state, Some(permit))));
         }
         if state.waiting.len() >= MAX_WAITING {
             return Err(Error::unavailable("too many others wait for the database"));
@@ -189,7 +196,7 @@ impl MarksLine {
         });
         state.is_gathering = true;
         let line = Arc::clone(self);
-        Ok(Place::InLine(InLine { line, id, answer }, gathering))
+        Ok(Admitted::InLine(InLine { line, id, answer }, gathering))
     }
 
     fn leave(&self, id: u64) -> bool {

@@ -1,7 +1,5 @@
 //! The frames about the connection itself that are sent to its client, answers to its commands among them.
 
-use std::fmt::Display;
-
 use log::Level;
 use serde::Serialize;
 
@@ -74,11 +72,7 @@ impl Frames {
     fn log_failure(self, error: &Error) {
         static LINES: Repeats = Repeats::new(module_path!());
         let (Self { user, connection }, cause) = (self, error.with_cause());
-        let (level, left_out) = match LINES.next() {
-            Some(left_out) => (Level::Error, Some(left_out)),
-            None => (Level::Debug, None),
-        };
-        let left_out = left_out.as_ref().map_or(&"" as &dyn Display, |l| l);
+        let (level, left_out) = LINES.next(Level::Error);
         log::log!(level, connectionId:% = connection, userId:% = user; "command of user {user} failed, socket {connection}: {cause}{left_out}");
     }
 

@@ -4,9 +4,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Session;
 use crate::frame::Frame;
-use crate::hub::{Delivery, Event, Resync, Subject};
+use crate::hub::{Delivery, Event, Novelty, Resync, Subject};
 use crate::model::UnixMicros;
-use crate::replay::{Missed, Repeat};
+use crate::replay::Missed;
 use crate::ws::close::CloseReason;
 
 /// Events that are sent before the client's frames get a turn again.
@@ -77,13 +77,13 @@ where
             return Some(event.frame.clone());
         };
         let incarnation = || self.services.hub.incarnation();
-        let frame = match missed.repeat(event, incarnation) {
-            Repeat::New => Some(&event.frame),
-            Repeat::Later => {
+        let frame = match missed.novelty(event, incarnation) {
+            Novelty::New => Some(&event.frame),
+            Novelty::Later => {
                 let update = event.as_update.as_ref().map(|update| &update.frame);
                 update.or(Some(&event.frame))
             }
-            Repeat::Sent => None,
+            Novelty::Repeat => None,
         };
         frame.cloned()
     }

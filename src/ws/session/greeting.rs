@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use log::Level;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -112,14 +113,8 @@ where
         let (id, user) = (self.subscription.connection_id(), self.user);
         let error = error.with_cause();
         // When the database is gone, thousands come back at once.
-        match LINES.next() {
-            Some(left_out) => {
-                log::warn!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: replay failed: {error}{left_out}");
-            }
-            None => {
-                log::debug!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: replay failed: {error}");
-            }
-        }
+        let (level, left_out) = LINES.next(Level::Warn);
+        log::log!(level, connectionId:% = id, userId:% = user; "socket {id} of user {user}: replay failed: {error}{left_out}");
         CloseReason::Overloaded
     }
 

@@ -118,7 +118,7 @@ fn only_our_subprotocol_counts_as_offered() {
     ] {
         let map = headers(&[("sec-websocket-protocol", offered)]);
         assert_eq!(
-            offers(&map, &SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL),
+            offers(&map, SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL),
             ours,
             "{offered}"
         );
@@ -325,7 +325,7 @@ proptest! {
         let _ = websocket_key(&map);
         let _ = check_origin(&map, &config(""));
         let _ = check_origin(&map, &config("https://app.example"));
-        let _ = offers(&map, &SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+        let _ = offers(&map, SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
     }
 }
 

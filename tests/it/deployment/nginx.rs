@@ -104,8 +104,7 @@ impl Nginx {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/README.md");
         let page = fs::read_to_string(file).expect("deploy/README.md");
         let section = page.split("### Below a path").nth(1);
-        let snippet = section.and_then(|text| text.split("```nginx").nth(1)?.split("```").next());
-        let snippet = snippet.expect("the snippet");
+        let snippet = blocks(section.expect("the section"), "nginx")[0];
         let map = snippet
             .split("in http: ")
             .nth(1)

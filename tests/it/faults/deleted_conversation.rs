@@ -146,15 +146,12 @@ async fn a_replica_that_was_cut_off_when_a_conversation_was_deleted_tells_its_so
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_deleted_conversations_than_a_catch_up_reads_make_all_clients_reload() {
     let mut stage = CutOff::set(&[("CATCH_UP_CHANGES", "10")]).await;
-    stage.database.add_users(11).await;
-    let others = "select id from users where first_name = 'User'";
-    let insert = format!(
-        "insert into conversations (participant1_id, participant2_id) select '{ALICE}', id from ({others}) o"
-    );
-    stage.database.execute(&insert).await;
+    let others = stage.database.add_users(11).await;
+    stage.database.conversations(ALICE, &others).await;
     stage.cut().await;
-    let delete = format!("delete from conversations where participant2_id in ({others})");
-    stage.database.execute(&delete).await;
+    let delete = "delete from conversations
+                   where participant2_id in (select id from users where first_name = 'User')";
+    stage.database.execute(delete).await;
     stage.comes_back().await;
     stage.assert_reloads().await;
 }

@@ -202,12 +202,7 @@ async fn a_replica_that_would_read_at_the_former_primary_lets_nobody_resume() {
     use_numbers_up_to(&database, 5_000).await;
     kill_listeners(&database).await;
     until_status(&torn, "/health/ready", 503).await;
-    eventually("it says why", || async {
-        torn.log()
-            .contains("at another database server")
-            .then_some(())
-    })
-    .await;
+    until_logged(&torn, "at another database server").await;
     whole.api().send(conversation, ALICE, "missed").await;
 
     let cursor = settled_cursor(&whole, BORIS).await;

@@ -66,13 +66,7 @@ async fn a_filling_queue_is_seen_and_slow_notifications_are_logged() {
     proxy.delay(DELAY);
 
     until_metric_above(&replica, "pgchat_notification_queue_usage_ratio", 0.0).await;
-    eventually("the log says that notifications are slow", || async {
-        replica
-            .log()
-            .contains("notifications are slow")
-            .then_some(())
-    })
-    .await;
+    until_logged(&replica, "notifications are slow").await;
     let lag = replica.api().metric("pgchat_listener_lag_seconds").await;
     let most = started.elapsed().as_secs_f64();
     assert!(lag >= DELAY.as_secs_f64(), "{lag}");
@@ -103,16 +97,14 @@ async fn a_horizon_that_somebody_holds_is_seen_until_they_let_it_go() {
 async fn a_listener_that_fails_says_why_in_the_log_and_nowhere_else() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &QUICK).await;
-    let logged = async |what: &str| {
-        eventually(what, || async {
-            replica.log().contains(what).then_some(())
-        })
-        .await;
-    };
     database
         .execute(r#"select pg_notify('chat_events', '{"v":2}')"#)
         .await;
-    logged("listener: internal error: a notification of version 2").await;
+    until_logged(
+        &replica,
+        "listener: internal error: a notification of version 2",
+    )
+    .await;
     until_healthy(&replica).await;
 
     database
@@ -121,11 +113,11 @@ async fn a_listener_that_fails_says_why_in_the_log_and_nowhere_else() {
         ))
         .await;
     let denied = "internal error: permission denied for function chat_heartbeat";
-    logged(&format!("heartbeat not sent: {denied}")).await;
+    until_logged(&replica, &format!("heartbeat not sent: {denied}")).await;
     kill_listeners(&database).await;
-    logged(&format!("listener: {denied}")).await;
+    until_logged(&replica, &format!("listener: {denied}")).await;
     until_status(&replica, "/health", 503).await;
-    logged(&format!("health check: listener: {denied}")).await;
+    until_logged(&replica, &format!("health check: listener: {denied}")).await;
     let told = replica.api().get("/health").await.text;
     assert!(!told.contains("denied"), "{told}");
 }

@@ -69,9 +69,7 @@ async fn the_sql_of_the_retention_guide_runs_in_the_schema_of_the_chat() {
     let usage = inline(RETENTION, "grant usage on schema")[0].replace('…', &role);
     database.execute(&usage).await;
     // As cron runs it.
-    let block = RETENTION.split("```sh\n").nth(1);
-    let nightly = block.and_then(|block| block.split("```").next());
-    let nightly = nightly.expect("the nightly command");
+    let nightly = blocks(RETENTION, "sh")[0];
     let ran = Command::new("sh")
         .arg("-c")
         .arg(nightly.replace("psql ", "\"$PSQL\" "))

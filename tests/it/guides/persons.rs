@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt;
 use tokio_postgres::Client;
 
-use super::{RETENTION, blocks};
+use super::RETENTION;
 use crate::support::*;
 
 /// "Keeping what is edited or deleted": whoever changes it, and nothing else is kept.
@@ -13,10 +13,8 @@ async fn what_is_edited_or_deleted_is_kept_by_the_trigger_of_the_guide() {
     let conversation = database.conversation(ALICE, BORIS).await;
     let replica = Replica::start(&database, &[]).await;
     let api = replica.api();
-    let keep = blocks(RETENTION)
-        .into_iter()
-        .find(|sql| sql.contains("create trigger"));
-    database.execute(&keep.expect("the trigger")).await;
+    let keep = sql_block(RETENTION, |sql| sql.contains("create trigger"));
+    database.execute(keep).await;
 
     let rude = id_of(&api.send(conversation, ALICE, "as it was").await);
     let other = id_of(&api.send(conversation, ALICE, "by a program").await);
@@ -32,10 +30,8 @@ async fn what_is_edited_or_deleted_is_kept_by_the_trigger_of_the_guide() {
     let kept: Vec<&str> = kept.iter().map(|row| row.get(0)).collect();
     assert_eq!(kept, ["as it was", "as it is", "by a program"]);
     // None of them is old enough.
-    let remove = blocks(RETENTION)
-        .into_iter()
-        .find(|sql| sql.starts_with("delete from moderation"));
-    database.execute(&remove.expect("what removes it")).await;
+    let remove = sql_block(RETENTION, |sql| sql.starts_with("delete from moderation"));
+    database.execute(remove).await;
     assert_eq!(database.count("moderation.former_messages").await, 3);
 }
 

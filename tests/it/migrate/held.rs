@@ -56,14 +56,8 @@ async fn users_of_a_table_that_was_replaced_chat_on_while_somebody_reads_convers
     })
     .await;
     running.api().send(conversation, ALICE, "hello").await;
-    eventually("the log tells what is left", || async {
-        let log = running.log();
-        log.contains(
-            "the foreign keys of conversations to the users table are not as they should be",
-        )
-        .then_some(())
-    })
-    .await;
+    let left = "the foreign keys of conversations to the users table are not as they should be";
+    until_logged(&running, left).await;
 
     let started = Replica::start(&database, &settings).await;
     started.api().send(conversation, BORIS, "hello").await;

@@ -54,8 +54,7 @@ async fn a_users_messages_are_emptied_in_portions_and_nobody_elses() {
     let (_, recipe) = page
         .split_once("(3) empty their messages")
         .expect("the recipe");
-    let (_, recipe) = recipe.split_once("```sql\n").expect("its statement");
-    let (recipe, _) = recipe.split_once("```").expect("its end");
+    let recipe = blocks(recipe, "sql")[0];
     assert!(recipe.contains("limit 5000"), "{recipe}");
     let recipe = recipe
         .replace("33333333-3333-4333-8333-333333333333", &ALICE.to_string())

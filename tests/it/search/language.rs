@@ -87,10 +87,7 @@ async fn migrate_builds_the_index_of_the_language_and_drops_the_others() {
     let replica = Replica::start(&database, &off).await;
     let conversation = replica.api().open_conversation(ALICE, BORIS).await;
     replica.api().send(conversation, ALICE, "hello").await;
-    eventually("the log tells of the index", || async {
-        replica.log().contains("costs every write").then_some(())
-    })
-    .await;
+    until_logged(&replica, "costs every write").await;
     drop(replica);
 
     // And who cannot build it, in one line.

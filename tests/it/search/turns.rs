@@ -115,10 +115,7 @@ async fn a_search_that_waits_too_long_for_its_turn_is_refused() {
     let message = reply.refused(503, "unavailable");
     assert_eq!(message, "other searches take too long: try again");
     let told = "searches: a turn did not come within 5 s";
-    eventually("the log tells", || async {
-        held.replica.log().contains(told).then_some(())
-    })
-    .await;
+    until_logged(&held.replica, told).await;
     held.gate.open().await;
     let first = within("an answer", searches.join_next()).await;
     first.expect("one").expect("a reply").ok(200);

@@ -6,13 +6,8 @@ use crate::support::*;
 const README: &str = include_str!("../../../sql/README.md");
 
 /// The block of SQL that begins so.
-fn documented(begin: &str) -> String {
-    let block = README
-        .split("```sql\n")
-        .skip(1)
-        .find(|block| block.starts_with(begin));
-    let block = block.and_then(|block| block.split("```").next());
-    block.expect("it is documented").to_owned()
+fn documented(begin: &str) -> &'static str {
+    sql_block(README, |block| block.starts_with(begin))
 }
 
 /// By the grants of an import, and nothing else.

@@ -84,13 +84,9 @@ async fn notifications_are_json_under_eight_thousand_bytes() {
 async fn a_program_needs_no_rights_but_those_that_are_documented() {
     let mut scene = Scene::set().await;
     let role = scene.database.role("crm").await;
-    let documented = include_str!("../../../sql/README.md")
-        .split("```sql\n")
-        .filter_map(|rest| rest.split("```").next())
-        .find(|block| {
-            block.contains("grant insert (conversation_id, sender_id, content) on messages to crm;")
-        })
-        .expect("the grants of sql/README.md");
+    let documented = sql_block(include_str!("../../../sql/README.md"), |block| {
+        block.contains("grant insert (conversation_id, sender_id, content) on messages to crm;")
+    });
     let grants = documented.replace("to crm;", &format!("to {role};"));
     scene.database.execute(&grants).await;
     let client = scene.database.sql_as(&role).await;

@@ -164,12 +164,9 @@ async fn expect_pings_and_pongs(scene: &mut Scene, seq: &mut i64, count: i64, wh
 #[tokio::test]
 async fn the_documented_bot_answers_with_the_grants_of_a_program() {
     let mut scene = Scene::set().await;
-    let text = include_str!("../../../sql/README.md");
-    let bot = text
-        .split("```sql\n")
-        .find(|block| block.starts_with("create function answer()"))
-        .and_then(|block| block.split("```").next())
-        .expect("the trigger");
+    let bot = sql_block(include_str!("../../../sql/README.md"), |block| {
+        block.starts_with("create function answer()")
+    });
     let role = scene.database.role("bot").await;
     scene
         .database

@@ -10,10 +10,8 @@ const REFUSED: &str = "This person does not take messages from you.";
 
 /// The block of SQL that creates this function.
 fn documented<'a>(page: &'a str, function: &str) -> &'a str {
-    page.split("```sql\n")
-        .filter_map(|rest| rest.split("```").next())
-        .find(|block| block.contains(&format!("create function {function}()")))
-        .expect("the trigger")
+    let creates = format!("create function {function}()");
+    sql_block(page, |block| block.contains(&creates))
 }
 
 /// The triggers of the guide, and a user who has blocked another.

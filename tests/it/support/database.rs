@@ -242,6 +242,15 @@ impl Database {
             .get(0)
     }
 
+    /// Those of this user with each of the others, in their order.
+    pub async fn conversations(&self, user: Uuid, others: &[Uuid]) -> Vec<Uuid> {
+        let insert = "insert into conversations (participant1_id, participant2_id)
+                      select $1, other from unnest($2::uuid[]) with ordinality o (other, place) order by place returning id";
+        let rows = self.sql().await.query(insert, &[&user, &others]).await;
+        let rows = rows.expect("conversations");
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
     /// More users than the twelve, all buyers.
     pub async fn add_users(&self, count: i32) -> Vec<Uuid> {
         let rows = self

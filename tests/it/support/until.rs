@@ -17,6 +17,14 @@ pub async fn until_healthy(replica: &Replica) {
     until_status(replica, "/health/ready", 200).await;
 }
 
+/// Waits until the log has this text.
+pub async fn until_logged(replica: &Replica, text: &str) {
+    eventually(&format!("the log has {text:?}"), || async {
+        replica.log().contains(text).then_some(())
+    })
+    .await;
+}
+
 /// Waits until a figure has this value.
 pub async fn until_metric(replica: &Replica, name: &str, wanted: f64) {
     let api = replica.api();

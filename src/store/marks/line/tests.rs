@@ -26,7 +26,7 @@ impl Scene {
         }
     }
 
-    fn admit(&self, conversation: u128, reader: u128) -> Result<Place, Error> {
+    fn admit(&self, conversation: u128, reader: u128) -> Result<Admitted, Error> {
         let mark = Mark {
             conversation: ConversationId(Uuid::from_u128(conversation)),
             reader: UserId(Uuid::from_u128(reader)),
@@ -38,15 +38,15 @@ impl Scene {
 
     fn first(&self, n: u128) -> Lead {
         match self.admit(n, n).expect("room") {
-            Place::First(lead) => lead,
-            Place::InLine(..) => panic!("somebody else is there"),
+            Admitted::First(lead) => lead,
+            Admitted::InLine(..) => panic!("somebody else is there"),
         }
     }
 
     fn waits(&self, n: u128) -> (InLine, Option<Gathering>) {
         match self.admit(n, n).expect("room") {
-            Place::First(_) => panic!("nobody else is there"),
-            Place::InLine(waiting, gathering) => (waiting, gathering),
+            Admitted::First(_) => panic!("nobody else is there"),
+            Admitted::InLine(waiting, gathering) => (waiting, gathering),
         }
     }
 }
