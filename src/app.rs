@@ -19,7 +19,7 @@ use crate::hub::{Hub, HubLimits};
 use crate::lifecycle::Lifecycle;
 use crate::listener::ListenerStatus;
 use crate::services::{Background, Services};
-use crate::store::Purpose;
+use crate::store::{Purpose, foreign_numbers};
 use crate::{http, limits, open_files, server, ws};
 
 pub use commands::{Probe, demo_data, healthcheck, migrate};
@@ -225,6 +225,8 @@ fn spawn_watches(services: &Services, supervisor: &mut Supervisor) {
     supervisor.spawn(tasks, "the sweep of limits", sweep);
     let watch = services.auth.clone().watch(services.hub.clone(), stop());
     supervisor.spawn(tasks, "the check of users", watch);
+    let watch = foreign_numbers::watch(services.store.clone(), stop());
+    supervisor.spawn(tasks, "the watch over restored rows", watch);
 }
 
 /// Waits until the first heartbeat has come back.

@@ -61,7 +61,7 @@ pub struct Snapshot {
     /// The first number that had not been handed out.
     end: Xid,
     /// Numbers below `end` that were still open.
-    open: Vec<Xid>,
+    open: Box<[Xid]>,
 }
 
 impl Snapshot {
@@ -75,14 +75,14 @@ impl Snapshot {
             .split(',')
             .filter(|xid| !xid.is_empty())
             .map(|xid| xid.parse().ok())
-            .collect::<Option<Vec<Xid>>>()?;
+            .collect::<Option<_>>()?;
         Some(Self { end, open })
     }
 
     /// All below this number.
     #[cfg(test)]
     pub fn until(end: u64) -> Self {
-        let (end, open) = (Xid(end), Vec::new());
+        let (end, open) = (Xid(end), Box::default());
         Self { end, open }
     }
 
@@ -98,6 +98,11 @@ impl Snapshot {
     /// The first transaction number that had not been handed out.
     pub fn end(&self) -> Xid {
         self.end
+    }
+
+    /// Bytes on the heap.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.open)
     }
 
     /// Whether the transaction had ended.

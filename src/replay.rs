@@ -178,7 +178,7 @@ impl Replay {
         let Some(reservation) = self.budget.reserve(Holder::User(user), size) else {
             return resync("too much that was missed waits for its clients to take it");
         };
-        let Some(remembered) = self.room_to_remember(user, changes.len()) else {
+        let Some(remembered) = self.room_to_remember(user, changes.len(), &snapshot) else {
             return resync("too much of what was missed may come once more");
         };
         // The hub's horizon was flushed and is below that snapshot; what it is above was sent.
@@ -197,10 +197,18 @@ impl Replay {
         Ok(Resume::Missed(missed))
     }
 
-    /// For what a socket of this user remembers of so many events. `None`: there is none left.
-    fn room_to_remember(&self, user: UserId, events: usize) -> Option<Reservation> {
+    /// For what a socket of this user remembers of so many events, and of which transactions were open. `None`: there is none left.
+    fn room_to_remember(
+        &self,
+        user: UserId,
+        events: usize,
+        snapshot: &Snapshot,
+    ) -> Option<Reservation> {
+        let bytes = events
+            .saturating_mul(Rows::EACH)
+            .saturating_add(snapshot.bytes());
         // Of so little memory a budget would count whole KiB only.
-        let bytes = events.saturating_mul(Rows::EACH).next_multiple_of(1024);
+        let bytes = bytes.next_multiple_of(1024);
         self.memory.reserve(Holder::User(user), bytes)
     }
 }

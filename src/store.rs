@@ -7,6 +7,7 @@ mod connect;
 mod conversations;
 mod describe;
 mod failure;
+pub mod foreign_numbers;
 mod held_rows;
 mod install;
 mod lease;

@@ -472,6 +472,9 @@ begin
   if client_message_id is not null and octet_length(client_message_id) not between 1 and 64 then
     raise exception 'client_message_id must be 1 to 64 bytes' using errcode = 'check_violation';
   end if;
+  if octet_length(content) > 67108864 then -- as chat_has_answerable_size(); no trigger looks at what is stored below
+    raise exception 'content must be at most 64 MiB' using errcode = 'check_violation';
+  end if;
   message_type := coalesce(message_type, 'text');
   if message_type not in ('text', 'image', 'file') then
     raise exception 'message_type must be text, image or file, not %', message_type using errcode = 'check_violation';

@@ -4,7 +4,7 @@
 -- by seq, then read marks. `message`, `revision` and `xid` tell repeats of what was delivered already.
 -- A message that is unread again (another program can have it so) would be taken back by a mark behind it: such a mark comes
 -- ahead of the messages, or goes only up to it where all that it covers are told anyway.
--- Transaction numbers above the snapshot's end are from before a restore into a younger cluster.
+-- Transaction numbers above the snapshot's end are from before a restore into a younger cluster: chat_forget_foreign_numbers().
 --
 -- In PL/pgSQL, which keeps its plans for the session: a function in SQL that is not inlined is parsed and planned at each
 -- call, which cost a client that comes back more than the reading.
@@ -633,3 +633,84 @@ language sql volatile
 security definer
 set search_path from current
 as $$ delete from chat_replicas where id = replica $$;
+
+-- One step: takes from at most `max_rows` rows of each table transaction numbers that this cluster has not come to yet. They are another
+-- cluster's, from which the rows were restored or replicated: whatever a statement sees was committed before its snapshot, under a number
+-- below that snapshot's end. When the cluster came to them, the rows would be taken for changes of that day, and be sent as such.
+-- The lowest first, which come first. Returns how many rows; there may be more of them unless that is less than `max_rows`.
+--
+-- Nothing is published, and no revision changes. The host's triggers for updates of messages run.
+-- Chosen and locked in one statement and changed in the next one, which sees a number that was given meanwhile.
+-- Locks: the rows, until the transaction ends. None is waited for.
+create function chat_forget_foreign_numbers(max_rows integer default 1000) returns bigint
+language plpgsql
+security definer
+set search_path from current
+set enable_seqscan = off
+set jit = off
+as $$
+#variable_conflict use_variable
+declare
+  -- Of no transaction, and below every horizon: the start of a cluster.
+  older_than_all constant xid8 := '1';
+  ids uuid[];
+  rows tid[];
+  forgotten bigint := 0;
+  changed bigint;
+begin
+  ids := array(select m.id from messages m
+                where greatest(m.change_xid, m.read_xid) >= pg_snapshot_xmax(pg_current_snapshot())
+                order by greatest(m.change_xid, m.read_xid) limit max_rows
+                  for no key update skip locked);
+  if ids <> '{}' then
+    -- chat_messages_before_update() does it.
+    update messages m set is_read = m.is_read where m.id = any (ids);
+    get diagnostics changed = row_count;
+    forgotten := forgotten + changed;
+  end if;
+
+  ids := array(select c.id from conversations c
+                where c.create_xid >= pg_snapshot_xmax(pg_current_snapshot())
+                order by c.create_xid limit max_rows
+                  for no key update skip locked);
+  if ids <> '{}' then
+    update conversations c set create_xid = null
+     where c.id = any (ids) and c.create_xid >= pg_snapshot_xmax(pg_current_snapshot());
+    get diagnostics changed = row_count;
+    forgotten := forgotten + changed;
+  end if;
+
+  rows := array(select t.ctid from chat_tombstones t
+                 where t.change_xid >= pg_snapshot_xmax(pg_current_snapshot())
+                 order by t.change_xid limit max_rows
+                   for update skip locked);
+  if rows <> '{}' then
+    update chat_tombstones t set change_xid = older_than_all where t.ctid = any (rows);
+    get diagnostics changed = row_count;
+    forgotten := forgotten + changed;
+  end if;
+
+  rows := array(select t.ctid from chat_conversation_tombstones t
+                 where t.change_xid >= pg_snapshot_xmax(pg_current_snapshot())
+                 order by t.change_xid limit max_rows
+                   for update skip locked);
+  if rows <> '{}' then
+    update chat_conversation_tombstones t set change_xid = older_than_all
+     where t.ctid = any (rows) and t.change_xid >= pg_snapshot_xmax(pg_current_snapshot());
+    get diagnostics changed = row_count;
+    forgotten := forgotten + changed;
+  end if;
+
+  ids := array(select p.conversation_id from chat_purged p
+                where p.change_xid >= pg_snapshot_xmax(pg_current_snapshot())
+                order by p.change_xid limit max_rows
+                  for update skip locked);
+  if ids <> '{}' then
+    update chat_purged p set change_xid = null
+     where p.conversation_id = any (ids) and p.change_xid >= pg_snapshot_xmax(pg_current_snapshot());
+    get diagnostics changed = row_count;
+    forgotten := forgotten + changed;
+  end if;
+  return forgotten;
+end
+$$;

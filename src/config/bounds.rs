@@ -11,7 +11,7 @@ use super::{ConfigError, settings};
 pub struct Limits {
     /// `MAX_MESSAGE_BYTES`, 65536.
     pub message_bytes: usize,
-    /// `MAX_BODY_BYTES`, 1048576: an HTTP body, and a WebSocket message.
+    /// `MAX_BODY_BYTES`, 1048576, or more where contents may be long: an HTTP body, and a WebSocket message.
     pub body_bytes: usize,
     /// `MAX_HEADER_BYTES`, 16384: of a request's head, the line included.
     pub header_bytes: usize,
@@ -98,12 +98,17 @@ pub struct Timeouts {
     pub database_start: Duration,
 }
 
+/// Room for the JSON around the content.
+const ENVELOPE_BYTES: usize = 1024;
+
+/// JSON may spell each byte of a content with six: `\u0001`.
+const SPELLED_BYTES: usize = 6;
+
 pub(super) fn limits(values: &Values) -> Result<Limits, ConfigError> {
-    /// Room for the JSON around the content.
-    const ENVELOPE_BYTES: usize = 1024;
+    let message_bytes = values.number(&settings::MAX_MESSAGE_BYTES)?;
     let limits = Limits {
-        message_bytes: values.number(&settings::MAX_MESSAGE_BYTES)?,
-        body_bytes: values.number(&settings::MAX_BODY_BYTES)?,
+        message_bytes,
+        body_bytes: body_bytes(values, message_bytes)?,
         header_bytes: values.number(&settings::MAX_HEADER_BYTES)?,
         headers: values.number(&settings::MAX_HEADERS)?,
         query_bytes: values.number(&settings::MAX_QUERY_BYTES)?,
@@ -125,17 +130,23 @@ pub(super) fn limits(values: &Values) -> Result<Limits, ConfigError> {
         replay_bytes: values.number(&settings::REPLAY_BYTES)?,
         replay_parallel: values.number(&settings::REPLAY_PARALLEL)?,
     };
-    if limits.body_bytes < limits.message_bytes + ENVELOPE_BYTES {
-        return Err(values.fault(
-            &settings::MAX_BODY_BYTES,
-            format!(
-                "must be at least MAX_MESSAGE_BYTES + {ENVELOPE_BYTES}, that is {}, not {}",
-                limits.message_bytes + ENVELOPE_BYTES,
-                limits.body_bytes
-            ),
-        ));
-    }
     Ok(limits)
+}
+
+/// Left at its default, it follows `MAX_MESSAGE_BYTES`, so that a content of that length is taken however its JSON is spelled.
+fn body_bytes(values: &Values, message_bytes: usize) -> Result<usize, ConfigError> {
+    let body_bytes: usize = values.number(&settings::MAX_BODY_BYTES)?;
+    if !values.differs(&settings::MAX_BODY_BYTES) {
+        return Ok(body_bytes.max(SPELLED_BYTES * message_bytes + ENVELOPE_BYTES));
+    }
+    let least = message_bytes + ENVELOPE_BYTES;
+    if body_bytes < least {
+        let fault = format!(
+            "must be at least MAX_MESSAGE_BYTES + {ENVELOPE_BYTES}, that is {least}, not {body_bytes}"
+        );
+        return Err(values.fault(&settings::MAX_BODY_BYTES, fault));
+    }
+    Ok(body_bytes)
 }
 
 fn rate(values: &Values) -> Result<Option<Rate>, ConfigError> {

@@ -178,7 +178,8 @@ settings! {
         MAX_MESSAGE_BYTES = "65536", Number(1, 10_485_760),
             "Longest content of a message, in bytes of UTF-8.";
         MAX_BODY_BYTES = "1048576", Number(1024, 67_108_864),
-            "Longest HTTP body and WebSocket message, in bytes; at least MAX_MESSAGE_BYTES + 1024.";
+            "Longest HTTP body and WebSocket message, in bytes; at least MAX_MESSAGE_BYTES + 1024. At its default it grows \
+             with MAX_MESSAGE_BYTES, to six times that + 1024: JSON may spell a byte with six.";
         MAX_HEADER_BYTES = "16384", Number(4096, 65_536),
             "Longest head of an HTTP request, in bytes, its first line with the query included; beyond that 431.";
         MAX_HEADERS = "100", Number(20, 1000),

@@ -139,7 +139,10 @@ async fn what_sockets_remember_of_their_replays_is_bounded_and_there_is_room_aga
     const EVENTS: usize = 1000;
     let config = Config::from_vars(&[("DB_HOST", "127.0.0.1"), ("DB_PORT", "1")]).expect("valid");
     let replay = testing::services_of(testing::hub(1), config).replay;
-    let room = |number, events| replay.room_to_remember(UserId(Uuid::from_u128(number)), events);
+    let none_open = Snapshot::until(1000);
+    let room = |number, events| {
+        replay.room_to_remember(UserId(Uuid::from_u128(number)), events, &none_open)
+    };
     let mut sockets: Vec<Reservation> = (0..10_000)
         .map_while(|number| room(number, EVENTS))
         .collect();
@@ -148,5 +151,16 @@ async fn what_sockets_remember_of_their_replays_is_bounded_and_there_is_room_aga
     assert!(bytes(sockets.len()) > REMEMBERED / 10 * 9);
     assert!(room(1 << 64, LITTLE / Rows::EACH).is_some());
     sockets.pop();
+    // Of each transaction that was open its number is remembered, too.
+    let open: Vec<String> = (1..=3 * EVENTS).map(|xid| xid.to_string()).collect();
+    let text = format!("1:{}:{}", 3 * EVENTS + 1, open.join(","));
+    let as_much_open = Snapshot::parse(&text).expect("a snapshot");
+    let user = UserId(Uuid::from_u128(1 << 64));
+    assert!(
+        replay
+            .room_to_remember(user, EVENTS, &as_much_open)
+            .is_none()
+    );
+    assert!(replay.room_to_remember(user, 0, &as_much_open).is_some());
     assert!(room(1 << 64, EVENTS).is_some());
 }

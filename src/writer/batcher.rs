@@ -151,9 +151,11 @@ impl Batcher {
         match sent {
             Ok(outcomes) => {
                 self.failures = 0;
+                let now = Instant::now();
+                self.lock_policy.stored(now, locks, now - started);
                 let busy = answer_all(batch, outcomes);
                 if !busy.is_empty() {
-                    self.lock_policy.found_busy(Instant::now(), locks);
+                    self.lock_policy.found_busy(now, locks);
                 }
                 self.put_back_busy(busy);
             }

@@ -10,6 +10,10 @@ use crate::store::Locks;
 /// adopted tables have a foreign key for it.
 const FAST_LANE_WAIT: Duration = Duration::from_millis(100);
 
+/// A batch that took longer has waited for too many conversations, one after the other, or its commit is slow: then skipping some for a second
+/// costs little.
+const LONG_WAITS: Duration = Duration::from_millis(300);
+
 /// How long a batch waits for rows other than conversations while some are held for longer than [`FAST_LANE_WAIT`].
 const BRIEF_WAIT: Duration = Duration::from_millis(10);
 
@@ -51,6 +55,14 @@ impl LockPolicy {
         }
     }
 
+    /// A batch with these locks was stored, and took this long. Each conversation was waited for by itself, so many that are held
+    /// briefly add up.
+    pub fn stored(&mut self, now: Instant, locks: Locks, took: Duration) {
+        if locks.waits_for_conversations() && took > LONG_WAITS {
+            self.waited_in_vain(now, locks);
+        }
+    }
+
     /// A batch with these locks waited in vain.
     pub fn waited_in_vain(&mut self, now: Instant, locks: Locks) {
         let found = match locks.waits_for_conversations() {
@@ -78,6 +90,22 @@ mod tests {
         assert!(!policy.locks(later).waits_for_conversations());
         policy.found_busy(later, policy.locks(later));
         assert!(policy.locks(later).waits_for_conversations());
+    }
+
+    #[test]
+    fn conversations_that_are_held_briefly_are_no_longer_waited_for_where_that_adds_up() {
+        let mut policy = LockPolicy::default();
+        let now = Instant::now();
+        policy.found_busy(now, policy.locks(now));
+        policy.stored(now, policy.locks(now), LONG_WAITS);
+        assert!(policy.locks(now).waits_for_conversations());
+        policy.stored(now, policy.locks(now), LONG_WAITS * 2);
+        assert!(!policy.locks(now).waits_for_conversations());
+        // Without such a wait a long time has other reasons.
+        let mut policy = LockPolicy::default();
+        policy.stored(now, policy.locks(now), LONG_WAITS * 2);
+        policy.found_busy(now, policy.locks(now));
+        assert!(policy.locks(now).waits_for_conversations());
     }
 
     #[test]

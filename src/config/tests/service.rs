@@ -67,6 +67,14 @@ fn users_may_list_users_unless_tokens_tell_them_from_services_and_the_directory_
 fn what_just_fits_together_is_taken() {
     let body = [("MAX_BODY_BYTES", "2048"), ("MAX_MESSAGE_BYTES", "1024")];
     assert_eq!(config(&body).limits.body_bytes, 2048);
+    // Not chosen, it follows: each byte of a content may be spelled with six.
+    let long = [("MAX_MESSAGE_BYTES", "1000000")];
+    assert_eq!(config(&long).limits.body_bytes, 6_001_024);
+    let longest = [
+        ("MAX_MESSAGE_BYTES", "10485760"),
+        ("MAX_BODY_BYTES", "1048576"),
+    ];
+    assert_eq!(config(&longest).limits.body_bytes, 62_915_584);
     let delay = [
         ("SHUTDOWN_GRACE_SECONDS", "2"),
         ("SHUTDOWN_DELAY_SECONDS", "1"),

@@ -1,6 +1,7 @@
 //! What is too much for a catch-up, or takes too long: all clients reload. And what does not count.
 
 use serde_json::json;
+use uuid::Uuid;
 
 use super::cut_off::CutOff;
 use super::*;
@@ -155,28 +156,79 @@ async fn what_is_removed_for_its_age_between_a_catch_ups_question_and_its_readin
     stage.assert_reloads().await;
 }
 
+/// Twenty messages and what else has transaction numbers, as rows of a cluster have them in which this `number` was the last.
+fn restored_rows(conversation: Uuid, number: i64) -> String {
+    format!(
+        "set session_replication_role = replica;
+         update conversations set create_xid = '{number}', last_xid = '{number}';
+         insert into messages (conversation_id, sender_id, reader_id, content, seq, is_read, create_xid, change_xid, read_xid)
+         select '{conversation}', '{ALICE}', '{BORIS}', 'restored', 1 + n, n < 10, '{number}', '{number}',
+                case when n < 10 then '{number}'::xid8 end
+           from generate_series(1, 20) n;
+         insert into chat_tombstones (message_id, conversation_id, sender_id, reader_id, seq, revision, change_xid, message)
+         select gen_random_uuid(), '{conversation}', '{ALICE}', '{BORIS}', 22, 1, '{number}', '{{}}' from generate_series(1, 20);
+         insert into chat_conversation_tombstones (conversation_id, participant1_id, participant2_id, change_xid)
+         select gen_random_uuid(), '{ALICE}', '{BORIS}', '{number}' from generate_series(1, 20);
+         insert into chat_purged (conversation_id, change_xid) values ('{conversation}', '{number}');
+         update conversations set last_seq = 22"
+    )
+}
+
 /// As in a younger cluster, in which the rows were restored: nothing of them was missed, and they are no reason to reload.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_whose_transaction_numbers_are_still_to_come_do_not_count_in_a_catch_up() {
     let mut stage = CutOff::set(&[("CATCH_UP_CHANGES", "10")]).await;
-    let conversation = stage.conversation;
-    stage
-        .database
-        .execute(&format!(
-            "set session_replication_role = replica;
-             update conversations set create_xid = '1000000000', last_xid = '1000000000';
-             insert into messages (conversation_id, sender_id, reader_id, content, seq, create_xid, change_xid)
-             select '{conversation}', '{ALICE}', '{BORIS}', 'restored', 1 + n, '1000000000', '1000000000' from generate_series(1, 20) n;
-             insert into chat_tombstones (message_id, conversation_id, sender_id, reader_id, seq, revision, change_xid, message)
-             select gen_random_uuid(), '{conversation}', '{ALICE}', '{BORIS}', 22, 1, '1000000000', '{{}}' from generate_series(1, 20);
-             insert into chat_conversation_tombstones (conversation_id, participant1_id, participant2_id, change_xid)
-             select gen_random_uuid(), '{ALICE}', '{BORIS}', '1000000000' from generate_series(1, 20);
-             insert into chat_purged (conversation_id, change_xid) values ('{conversation}', '1000000000');
-             update conversations set last_seq = 22"
-        ))
-        .await;
+    let restored = restored_rows(stage.conversation, 1_000_000_000);
+    stage.database.execute(&restored).await;
     stage.cut().await;
     stage.send("missed").await;
     stage.comes_back().await;
     assert_eq!(stage.told_until_now().await, [23]);
 }
+
+/// Weeks after the restore the cluster comes to the numbers: without a replica that takes them away, its catch-up would be of all these rows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_another_cluster_are_no_news_when_this_one_comes_to_their_transaction_numbers() {
+    let mut stage = CutOff::set(&[]).await;
+    let cursor = cursor_of(&Socket::connect(&stage.replica, BORIS).await.connected);
+    // Farther than what other tests use up meanwhile.
+    let sql = stage.database.sql().await;
+    let number = "select pg_current_xact_id()::text::bigint + 50000";
+    let number = sql.query_one(number, &[]).await.expect("a number").get(0);
+    let restored = restored_rows(stage.conversation, number);
+    stage.database.execute(&restored).await;
+    let states =
+        async || -> String { sql.query_one(STATES, &[]).await.expect("the states").get(0) };
+    let before = states().await;
+    let foreign = format!("({FOREIGN}) as foreign_rows");
+    assert_eq!(stage.database.count(&foreign).await, 62);
+    let _replica = Replica::start(&stage.database, &[]).await;
+    eventually("the numbers are forgotten", async || {
+        (stage.database.count(&foreign).await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(states().await, before);
+
+    stage.cut().await;
+    use_numbers_up_to(&stage.database, number + 1).await;
+    stage.send("missed").await;
+    stage.comes_back().await;
+    assert_eq!(stage.told_until_now().await, [23]);
+    let mut back = Socket::resume(&stage.replica, BORIS, &cursor).await;
+    assert_eq!(back.connected["data"]["resumed"], true);
+    stage.send("the end").await;
+    let frames = back.before_message("the end").await;
+    assert_eq!(super::ledger::seqs(&frames, stage.conversation), [23, 24]);
+    assert_eq!(frames.len(), 2, "{frames:?}");
+}
+
+/// What callers see of messages.
+const STATES: &str = "select string_agg(concat_ws(' ', id, content, is_read, revision, updated_at), ';' order by id) from messages";
+
+/// Whatever has a number to which the cluster has not come.
+const FOREIGN: &str = "
+    select from messages where greatest(create_xid, change_xid, read_xid) >= pg_snapshot_xmax(pg_current_snapshot())
+    union all select from conversations where create_xid >= pg_snapshot_xmax(pg_current_snapshot())
+    union all select from chat_tombstones where change_xid >= pg_snapshot_xmax(pg_current_snapshot())
+    union all select from chat_conversation_tombstones where change_xid >= pg_snapshot_xmax(pg_current_snapshot())
+    union all select from chat_purged where change_xid >= pg_snapshot_xmax(pg_current_snapshot())";

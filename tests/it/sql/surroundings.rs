@@ -132,4 +132,9 @@ async fn a_content_that_no_answer_could_hold_is_refused() {
     let insert = insert.replace("'small'", "repeat('x', 67108865)");
     let why = scene.refused("23514", &insert).await;
     assert!(why.contains("at most 64 MiB"), "{why}");
+    let conversation = scene.conversation;
+    let send =
+        format!("select chat_send_message('{conversation}', '{ALICE}', repeat('x', 67108865))");
+    let why = scene.refused("23514", &send).await;
+    assert!(why.contains("at most 64 MiB"), "{why}");
 }
