@@ -196,3 +196,19 @@ async fn the_replica_that_told_last_is_the_one_that_ends_it() {
     stage.wait(60_000);
     assert_eq!(stage.told, [(0, true), (2000, false)]);
 }
+
+#[tokio::test]
+async fn what_was_heard_late_is_taken_back_when_it_is_over() {
+    let mut stage = Stage::new();
+    stage.typists.types(pair(), CONVERSATION, SOCKET, stage.now);
+    let [late] = stage.typists.take(stage.now, 9)[..] else {
+        panic!("one is due");
+    };
+    stage.now += Duration::from_millis(4250);
+    stage.typists.told(&late, true, stage.now);
+    stage.typists.heard(pair(), true, stage.now);
+    stage.wait(60_000);
+    // It is over at 6000; who hears of it at 4250 would show it until 10250.
+    assert_eq!(stage.told, [(6000, false)]);
+    assert_eq!(stage.typists.len(), 0, "nothing is kept");
+}
