@@ -82,6 +82,18 @@ test('of two states of a message the later one stays; of two of one time it is r
   assert.deepEqual(state(), ['one', false]);
 });
 
+test('what is unread again after it was marked stays so, though a page comes that was asked for before', async () => {
+  const [first] = say('1', '2');
+  await opened();
+  service.disconnect();
+  service.connect(false);
+  service.read(ME, 2);
+  service.unread(first);
+  service.deliverAll();
+  await service.answerAll();
+  assert.deepEqual(conversation.messages.map(({ isRead }) => isRead), [false, true]);
+});
+
 test('what comes again changes nothing, and what has not changed is the same object, after a reload, too', async () => {
   const [first] = say('1', '2');
   await opened();

@@ -19,6 +19,8 @@ export function random(seed) {
   };
 }
 
+const copy = (data) => (data.error ? data : structuredClone(data));
+
 /** All that was resolved has been heard. */
 export const settled = () => new Promise(setImmediate);
 
@@ -67,6 +69,11 @@ export class Service {
     return this.#commit('message_deleted', { ...row, content: '', updatedAt: at, deletedAt: at });
   }
 
+  /** Another program says that nobody has read it. */
+  unread(row) {
+    return this.#commit('message_updated', { ...row, isRead: false, updatedAt: this.#now() });
+  }
+
   /** Its row goes, and its event shows it as deleted. */
   removeOutright(row) {
     this.remove(row);
@@ -99,7 +106,13 @@ export class Service {
     return this.at === undefined ? 0 : this.#log.length - this.at;
   }
 
+  /** Each frame is an object of its own, as parsed. */
   #emit(type, data) {
+    return this.tell(type, copy(data));
+  }
+
+  /** Told over the socket, and not stored. */
+  tell(type, data) {
     return Promise.all([...(this.#listeners[type] ?? [])].map((listener) => listener(data)));
   }
 
@@ -179,7 +192,7 @@ export class Service {
   #page({ limit = 50, before = Infinity }) {
     if (this.isGone) return new ChatError('conversation_not_found', 'gone', { status: 404 });
     const all = [...this.rows.values()].filter(({ seq }) => seq < before).sort((one, other) => other.seq - one.seq);
-    return { messages: all.slice(0, limit), hasMore: all.length > limit };
+    return { messages: copy(all.slice(0, limit)), hasMore: all.length > limit };
   }
 
   // --- Commands ---
@@ -212,11 +225,6 @@ export class Service {
 
   get listeners() {
     return Object.values(this.#listeners).reduce((sum, { size }) => sum + size, 0);
-  }
-
-  /** Told over the socket, and not stored. */
-  tell(type, data) {
-    return this.#emit(type, data);
   }
 
   /** All that was asked for, each as things are by now; what that leads to, too. */
