@@ -24,14 +24,17 @@ function put(messages, message) {
   if (!isSame(known, now)) messages.set(now.id, now);
 }
 
+/** What was deleted before is not marked. */
+const isUnread = ({ seq, senderId, isRead, deletedAt }, readerId, upToSeq) => seq <= upToSeq && senderId !== readerId && !isRead && !deletedAt;
+
 function mark(messages, { readerId, upToSeq }, except) {
   for (const [id, message] of messages) {
-    if (message.seq <= upToSeq && message.senderId !== readerId && !message.isRead && !except?.has(id)) messages.set(id, { ...message, isRead: true });
+    if (isUnread(message, readerId, upToSeq) && !except?.has(id)) messages.set(id, { ...message, isRead: true });
   }
 }
 
 export function openConversation(chat, { with: otherId, id, pageSize = 50, typingSeconds = 6, minDelayMs = 500 }) {
-  if (!otherId === !id) throw new TypeError('needs with, or id');
+  if (!otherId === !id) throw new TypeError('needs with or id');
   const listeners = new Set();
   const outgoing = new Map(); // by clientMessageId
   let known = new Map();
@@ -49,7 +52,7 @@ export function openConversation(chat, { with: otherId, id, pageSize = 50, typin
     const stored = [...known.values()].sort((one, other) => one.seq - other.seq);
     const next = [...stored, ...[...outgoing.values()].map(unsent)];
     if (next.length !== shown.length || next.some((message, at) => message !== shown[at])) shown = Object.freeze(next);
-    for (const listener of [...listeners]) {
+    for (const listener of listeners) {
       try {
         listener();
       } catch (failure) {
@@ -67,14 +70,14 @@ export function openConversation(chat, { with: otherId, id, pageSize = 50, typin
   // What is told
 
   function take(message) {
-    // A page may lack a row that was deleted outright before its event has come.
+    // A page may lack a row before its event has come.
     const { id, seq, deletedAt } = message;
     if (seq >= floor && !(deletedAt && seq <= newest && !known.has(id))) put(known, message);
     if (reading) put(reading.told, message);
     arrived(message);
   }
 
-  /** It stands in place of what waits, or has failed. */
+  /** In place of what waits. */
   function arrived(message) {
     if (message.senderId !== chat.userId) return;
     outgoing.get(message.clientMessageId)?.resolve?.(message);
@@ -333,8 +336,8 @@ export function openConversation(chat, { with: otherId, id, pageSize = 50, typin
 
   async function markRead(upToSeq) {
     while (state === 'loading') await reading.done; // there may be a gap
-    const isUnread = ({ seq, senderId, isRead }) => seq > marking && seq <= upToSeq && senderId !== chat.userId && !isRead;
-    if (state !== 'ready' || ![...known.values()].some(isUnread)) return;
+    const isMeant = (message) => message.seq > marking && isUnread(message, chat.userId, upToSeq);
+    if (state !== 'ready' || ![...known.values()].some(isMeant)) return;
     marking = upToSeq;
     try {
       const { readSeq } = await chat.markRead(id, upToSeq);

@@ -94,6 +94,29 @@ test('what is unread again after it was marked stays so, though a page comes tha
   assert.deepEqual(conversation.messages.map(({ isRead }) => isRead), [false, true]);
 });
 
+test('what was deleted before the others were read is not marked, nor worth a mark', async () => {
+  const [first] = say('1', '2');
+  await opened();
+  service.remove(first);
+  service.read(ME, 2);
+  service.deliverAll();
+  assert.deepEqual(conversation.messages.map(({ isRead }) => isRead), [false, true]);
+  await conversation.markRead();
+  assert.deepEqual(service.marked, []);
+});
+
+test('a row that the page lacks, because it was deleted outright, does not come back with its event', async () => {
+  const [, second] = say('1', '2', '3');
+  service.connect(false);
+  open();
+  service.removeOutright(second);
+  await service.answerAll();
+  assert.deepEqual(seqs(), [1, 3]);
+  const before = conversation.messages;
+  service.deliverAll();
+  assert.equal(conversation.messages, before);
+});
+
 test('what comes again changes nothing, and what has not changed is the same object, after a reload, too', async () => {
   const [first] = say('1', '2');
   await opened();

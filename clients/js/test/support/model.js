@@ -88,7 +88,7 @@ export class Service {
 
   read(readerId, upToSeq) {
     for (const row of this.rows.values()) {
-      if (row.seq <= upToSeq && row.senderId !== readerId && !row.isRead) this.rows.set(row.id, { ...row, isRead: true, updatedAt: this.#now() });
+      if (row.seq <= upToSeq && row.senderId !== readerId && !row.isRead && !row.deletedAt) this.rows.set(row.id, { ...row, isRead: true, updatedAt: this.#now() });
     }
     this.#log.push({ type: 'messages_read', data: { conversationId: CONVERSATION, readerId, upToSeq } });
   }
