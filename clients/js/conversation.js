@@ -42,16 +42,15 @@ export function openConversation(chat, { with: otherId, id, pageSize = 50, typin
   let newest = 0; // `seq` of pages and events: the answer to a send may overtake the events before it
   let hasOlder = false;
   let state = 'loading';
-  let shown = Object.freeze([]);
   let isTyping = false;
   let toldTyping = 0;
   let marking = 0;
-  let conversation, gone, error, reading, older, opening, typingTimer;
+  let shown, conversation, people, gone, error, reading, older, opening, typingTimer;
 
   function changed() {
     const stored = [...known.values()].sort((one, other) => one.seq - other.seq);
     const next = [...stored, ...[...outgoing.values()].map(unsent)];
-    if (next.length !== shown.length || next.some((message, at) => message !== shown[at])) shown = Object.freeze(next);
+    if (next.length !== shown?.length || next.some((message, at) => message !== shown[at])) shown = Object.freeze(next);
     for (const listener of listeners) {
       try {
         listener();
@@ -62,8 +61,8 @@ export function openConversation(chat, { with: otherId, id, pageSize = 50, typin
   }
 
   function participant(isOther) {
-    if (!conversation || !(otherId || chat.userId)) return undefined;
-    const { participant1, participant2 } = conversation;
+    if (!people || !(otherId || chat.userId)) return undefined;
+    const { participant1, participant2 } = people;
     return isOther === (otherId ? participant1.id === otherId : participant1.id !== chat.userId) ? participant1 : participant2;
   }
 
@@ -176,10 +175,9 @@ export function openConversation(chat, { with: otherId, id, pageSize = 50, typin
     changed(error = failure);
     if (isFinal) throw failure;
     await new Promise((resolve) => {
-      mine.wake = resolve;
-      mine.timer = setTimeout(resolve, retryAfterMs + Math.random() * Math.min(30_000, minDelayMs * 2 ** tries));
+      const timer = setTimeout(resolve, retryAfterMs + Math.random() * Math.min(30_000, minDelayMs * 2 ** tries));
+      mine.wake = () => resolve(clearTimeout(timer));
     });
-    clearTimeout(mine.timer);
   }
 
   async function pages(mine) {
@@ -187,7 +185,7 @@ export function openConversation(chat, { with: otherId, id, pageSize = 50, typin
     if (!conversation) {
       const found = otherId ? (await chat.conversations.list({ with: otherId, limit: 1 })).conversations[0] : await chat.conversations.get(id);
       if (!found || reading !== mine) return page;
-      ({ id } = conversation = found);
+      ({ id } = conversation = people = found);
     }
     const enough = Math.max(pageSize, Math.min(known.size, MOST));
     do {
@@ -251,13 +249,13 @@ export function openConversation(chat, { with: otherId, id, pageSize = 50, typin
 
   function fail(clientMessageId, error) {
     const waiting = outgoing.get(clientMessageId); // unless its event has come
-    if (waiting) Object.assign(waiting, { state: 'failed', error, shown: undefined });
+    if (waiting?.state === 'pending') Object.assign(waiting, { state: 'failed', error, shown: undefined });
   }
 
   function unsent(waiting) {
     const sender = participant(false) ?? UNKNOWN;
-    const { data, state, error, at, shown } = waiting;
-    if (shown?.sender === sender) return shown;
+    const { data, state, error, at } = waiting;
+    if (waiting.shown?.sender === sender) return waiting.shown;
     return (waiting.shown = { ...data, id: data.clientMessageId, conversationId: id, senderId: chat.userId, sender, createdAt: at, state, error });
   }
 
@@ -278,21 +276,26 @@ export function openConversation(chat, { with: otherId, id, pageSize = 50, typin
     return quiet(sent);
   }
 
+  /** By the end the conversation may be gone, and then no event is heard. */
   async function deliver(data) {
+    const { clientMessageId } = data;
+    const waiting = outgoing.get(clientMessageId);
     try {
       if (!id || opening) await opened();
+      const message = await chat.send({ conversationId: id, ...data });
+      if (outgoing.delete(clientMessageId)) changed();
+      return message;
     } catch (failure) {
-      changed(fail(data.clientMessageId, failure));
+      if (outgoing.get(clientMessageId) === waiting) changed(fail(clientMessageId, failure));
       throw failure;
     }
-    return chat.send({ conversationId: id, ...data });
   }
 
   /** A conversation is made with its first message, not by looking. */
   const opened = () => (opening ??= chat.conversations.open(otherId).then((made) => id || adopt(made)).finally(() => (opening = undefined)));
 
   function adopt(found) {
-    ({ id } = conversation = found);
+    ({ id } = conversation = people = found);
     load();
   }
 

@@ -297,6 +297,37 @@ test('a conversation that was deleted says so; another one of the two takes its 
   assert.deepEqual([conversation.state, conversation.id], ['ready', 'c2']);
 });
 
+test('what waits when the conversation is deleted fails, and makes another one when it is sent again', async () => {
+  await opened({ id: undefined, with: OTHER });
+  const sent = conversation.send('Hello');
+  service.removeConversation();
+  service.deliverAll();
+  await service.answerAll();
+  service.refuse('not_a_participant');
+  await assert.rejects(sent, { code: 'not_a_participant' });
+  assert.deepEqual([conversation.state, contents(), conversation.messages[0].sender.id], ['deleted', ['Hello: failed'], ME]);
+  service.isGone = false;
+  conversation.retry(conversation.messages[0].clientMessageId);
+  assert.deepEqual(contents(), ['Hello: pending']);
+  await service.answerAll();
+  service.carryOut(true);
+  assert.deepEqual([conversation.state, contents()], ['ready', ['Hello']]);
+});
+
+test('what was stored in a conversation that is deleted by the time of its answer does not wait on', async () => {
+  await opened({ id: undefined, with: OTHER });
+  const sent = conversation.send('Hello');
+  service.carryOut(false);
+  service.removeConversation();
+  service.at = service.at + service.undelivered - 1; // its event was missed
+  service.deliverAll();
+  await service.answerAll();
+  service.isGone = false;
+  service.carryOut(true);
+  assert.equal((await sent).content, 'Hello');
+  assert.deepEqual(contents(), []);
+});
+
 test('one that was opened by its id and is not there says so, and the client is not asked to load it again', async () => {
   service.removeConversation();
   service.connect(false);
