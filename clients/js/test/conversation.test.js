@@ -362,6 +362,21 @@ test('a load that fails is tried again, and its error is there until then; one t
   assert.deepEqual([conversation.state, conversation.error.code], ['failed', 'user_mismatch']);
 });
 
+test('a connection that resumes loads at once what waits to be loaded again, and nothing that is there', async () => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  await opened({ minDelayMs: 60_000 });
+  service.tell('connected', { resumed: true });
+  assert.deepEqual([conversation.state, service.requests.length], ['ready', 0]);
+  service.tell('resync_required', {});
+  await settled();
+  service.fail(service.requests[0]);
+  await settled();
+  assert.deepEqual([conversation.state, service.requests.length], ['loading', 0]);
+  service.tell('connected', { resumed: true });
+  await service.answerAll();
+  assert.equal(conversation.state, 'ready');
+});
+
 test('older ones that cannot be loaded are told, and can be asked for again', async () => {
   say('1', '2', '3', '4');
   await opened();
