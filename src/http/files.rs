@@ -27,6 +27,8 @@ pub const HTML: &str = "text/html; charset=utf-8";
 pub const CSS: &str = "text/css; charset=utf-8";
 pub const SVG: &str = "image/svg+xml";
 pub const SCRIPT: &str = "text/javascript; charset=utf-8";
+/// Types of TypeScript. None is registered; by the ending `.ts` it would be a video (`video/mp2t`).
+pub const TYPES: &str = "application/typescript; charset=utf-8";
 
 /// `file` at a path that `path` matches to its end.
 pub fn file(path: BoxedFilter<()>, file: File) -> BoxedFilter<(Response,)> {

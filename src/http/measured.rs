@@ -97,6 +97,7 @@ mod tests {
             ("/docs", "/docs"),
             ("/page/app.js", "/page"),
             ("/client/pgchat.js", "/client"),
+            ("/client/conversation.js", "/client"),
             ("/pages", UNKNOWN),
             ("/health/", "/health"),
             ("/api/v1/users", "/api/v1/users"),

@@ -119,6 +119,7 @@ mod tests {
             ("/docset", S::OK, NO_PAGE),
             ("/x/docs/", S::OK, NO_PAGE),
             ("/client/pgchat.js", S::OK, NO_PAGE),
+            ("/client/conversation.d.ts", S::OK, NO_PAGE),
             ("/api/v1/users", S::OK, NO_PAGE),
             ("", S::BAD_REQUEST, NO_PAGE),
         ] {

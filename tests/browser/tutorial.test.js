@@ -12,6 +12,8 @@ const PRINTED = /```html\n([\s\S]*?)```/.exec(README)[1];
 stage({ REPLAY_EVENTS: '20' });
 
 const printed = (url) => PRINTED.replaceAll('http://127.0.0.1:8081', url);
+/** A message of that text that is stored: it is shown before it is. */
+const stored = (page, text) => page.locator('li:not([class="pending"])', { hasText: text }).waitFor();
 const pages = { '/chat.html': () => printed(replica.url) };
 const server = http.createServer((request, response) => response.setHeader('content-type', 'text/html').end(pages[request.url]?.()));
 before(() => new Promise((resolve) => server.listen(0, '127.0.0.1', resolve)));
@@ -59,7 +61,7 @@ test('what is not sent stays in the field, nothing is sent of nothing, and what 
   assert.match(said[0], /content/);
   await field.fill('A word too many');
   await field.press('Enter');
-  await page.getByText('Amélie: A word too many').waitFor();
+  await stored(page, 'Amélie: A word too many');
   await replicas.sql("update messages set deleted_at = now() where content = 'A word too many'");
   await page.getByText('Amélie: (deleted)').waitFor();
 });
@@ -67,12 +69,16 @@ test('what is not sent stays in the field, nothing is sent of nothing, and what 
 test('who presses Send again after a failure does not send twice what was stored after all; but what is written anew is another message', async () => {
   const page = await visit(`http://localhost:${server.address().port}/chat.html`, {
     also: [replica.url],
-    // The first answers to a message say that nobody knows what became of it.
+    // The first answers to a message say that nobody knows what became of it, and no event tells.
     before: () => {
       window.failing = true;
       const { set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, 'onmessage');
       const failed = (data) => new MessageEvent('message', { data: JSON.stringify({ ...JSON.parse(data), type: 'error', data: { requestId: JSON.parse(data).data.requestId, code: 'disconnected', message: 'lost' } }) });
-      const listen = (listener) => listener && ((event) => listener(window.failing && JSON.parse(event.data).data.message ? failed(event.data) : event));
+      const listen = (listener) => listener && ((event) => {
+        const { type, data } = JSON.parse(event.data);
+        if (window.failing && type === 'chat_message') return;
+        listener(window.failing && data.message ? failed(event.data) : event);
+      });
       Object.defineProperty(WebSocket.prototype, 'onmessage', { set(listener) { set.call(this, listen(listener)); } });
     },
   });
@@ -83,7 +89,7 @@ test('who presses Send again after a failure does not send twice what was stored
   });
   await page.getByText('online').waitFor();
   const field = page.getByRole('textbox');
-  const stored = (content) => replicas.sql(`select count(*) from messages where content = '${content}'`);
+  const count = (content) => replicas.sql(`select count(*) from messages where content = '${content}'`);
   await field.fill('Once, please');
   await field.press('Enter');
   await eventually(() => said, 1);
@@ -96,8 +102,43 @@ test('who presses Send again after a failure does not send twice what was stored
   await field.press('Enter');
   await field.fill('And this');
   await field.press('Enter');
-  await page.getByText('Amélie: And this').waitFor();
-  assert.deepEqual([await stored('Once, please'), said], ['2', 1], 'once for both tries, once for what was written anew');
+  await stored(page, 'Amélie: And this');
+  assert.deepEqual([await count('Once, please'), said], ['2', 1], 'once for both tries, once for what was written anew');
+});
+
+test('what is stored, as its event tells, is sent, though its answer says that nobody knows', async () => {
+  const page = await visit(`http://localhost:${server.address().port}/chat.html`, {
+    also: [replica.url],
+    // The answer comes after the event, whichever was first.
+    before: () => {
+      const { set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, 'onmessage');
+      const failed = (data) => new MessageEvent('message', { data: JSON.stringify({ ...JSON.parse(data), type: 'error', data: { requestId: JSON.parse(data).data.requestId, code: 'disconnected', message: 'lost' } }) });
+      let [answer, isTold] = [];
+      const listen = (listener) => listener && ((event) => {
+        const { type, data } = JSON.parse(event.data);
+        if (data.message) answer = event.data;
+        else listener(event);
+        isTold ||= type === 'chat_message';
+        if (!answer || !isTold) return;
+        listener(failed(answer));
+        answer = undefined;
+        window.failed = true;
+      });
+      Object.defineProperty(WebSocket.prototype, 'onmessage', { set(listener) { set.call(this, listen(listener)); } });
+    },
+  });
+  let said = 0;
+  page.on('dialog', (dialog) => {
+    said++;
+    dialog.accept();
+  });
+  await page.getByText('online').waitFor();
+  await page.getByRole('textbox').fill('Stored after all');
+  await page.getByRole('textbox').press('Enter');
+  await page.waitForFunction(() => window.failed);
+  await drawn(page);
+  const items = await page.locator('li').evaluateAll((all) => all.slice(-1).map(({ textContent, className }) => [textContent, className]));
+  assert.deepEqual([items, await page.getByText('Stored after all').count(), await page.getByRole('textbox').inputValue(), said], [[['Amélie: Stored after all', '']], 1, '', 0]);
 });
 
 test('what is typed as soon as there is a field to type in is sent, and does not leave the page', async () => {
@@ -220,7 +261,7 @@ for (const [how, path, service] of [['', 'chat.html', () => replica], [', with a
     await page.getByText('online').waitFor();
     await page.getByRole('textbox').fill('Here for a while');
     await page.getByRole('button', { name: 'Send' }).click();
-    await page.getByText('Amélie: Here for a while').waitFor();
+    await stored(page, 'Amélie: Here for a while');
     const both = `'${AMELIE}' in (participant1_id, participant2_id) and '${LUKASZ}' in (participant1_id, participant2_id)`;
     await replicas.sql(`delete from messages where conversation_id in (select id from conversations where ${both})`);
     await replicas.sql(`delete from conversations where ${both}`);

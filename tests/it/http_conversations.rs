@@ -358,7 +358,12 @@ async fn a_trailing_slash_is_accepted_on_every_route() {
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let operations = described::operations(ALICE, conversation);
-    let more = ["/openapi.json", "/asyncapi.json", "/client/pgchat.js"];
+    let more = [
+        "/openapi.json",
+        "/asyncapi.json",
+        "/client/pgchat.js",
+        "/client/conversation.js",
+    ];
     let more = more.map(|path| (Method::GET, path.to_owned()));
     // Without a query or a body: what a route says of that, it says with the slash as well.
     for (method, path) in operations.into_iter().chain(more) {

@@ -10,31 +10,49 @@ async fn the_browser_client_is_served_to_pages_of_any_origin_and_fetched_once() 
     let replica = Replica::start(&database, &[]).await;
     let api = replica.api();
 
-    let client = api.get("/client/pgchat.js").await;
+    for (name, content) in [
+        ("pgchat.js", include_str!("../../clients/js/pgchat.js")),
+        ("pgchat.d.ts", include_str!("../../clients/js/pgchat.d.ts")),
+        (
+            "conversation.js",
+            include_str!("../../clients/js/conversation.js"),
+        ),
+        (
+            "conversation.d.ts",
+            include_str!("../../clients/js/conversation.d.ts"),
+        ),
+    ] {
+        let path = format!("/client/{name}");
+        let client = api.get(&path).await;
 
-    assert_eq!(client.status, 200, "{client:?}");
-    assert_eq!(client.text, include_str!("../../clients/js/pgchat.js"));
-    assert_eq!(
-        client.header("content-type"),
-        "text/javascript; charset=utf-8"
-    );
-    assert_eq!(client.header("access-control-allow-origin"), "*");
-    assert_eq!(client.header("cache-control"), "no-cache");
-    assert_eq!(client.header("x-content-type-options"), "nosniff");
-    let tag = client.header("etag").to_owned();
-    for (tag, status) in [(tag.as_str(), 304), ("\"another\"", 200)] {
-        let again = api
-            .request(Method::GET, "/client/pgchat.js")
-            .header("if-none-match", tag)
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(again.status(), StatusCode::from_u16(status).unwrap());
-        assert_eq!(again.headers()["access-control-allow-origin"], "*");
-        assert_eq!(again.text().await.unwrap().is_empty(), status == 304);
+        assert_eq!(client.status, 200, "{client:?}");
+        assert_eq!(client.text, content, "{name}");
+        let kind = match name.rsplit_once('.').unwrap().1 {
+            "js" => "text/javascript; charset=utf-8",
+            "ts" => "application/typescript; charset=utf-8",
+            other => panic!("{other}"),
+        };
+        assert_eq!(client.header("content-type"), kind, "{name}");
+        assert_eq!(client.header("access-control-allow-origin"), "*");
+        assert_eq!(
+            client.header("cross-origin-resource-policy"),
+            "cross-origin"
+        );
+        assert_eq!(client.header("cache-control"), "no-cache");
+        assert_eq!(client.header("x-content-type-options"), "nosniff");
+        let tag = client.header("etag").to_owned();
+        for (tag, status) in [(tag.as_str(), 304), ("\"another\"", 200)] {
+            let again = api
+                .request(Method::GET, &path)
+                .header("if-none-match", tag)
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(again.status(), StatusCode::from_u16(status).unwrap());
+            assert_eq!(again.headers()["access-control-allow-origin"], "*");
+            assert_eq!(again.text().await.unwrap().is_empty(), status == 304);
+        }
     }
-    let types = api.get("/client/pgchat.d.ts").await;
-    assert_eq!(types.text, include_str!("../../clients/js/pgchat.d.ts"));
     api.get("/client/other.js")
         .await
         .refused(404, "route_not_found");
@@ -112,6 +130,8 @@ async fn the_page_can_be_turned_off_and_the_client_stays() {
     for path in ["/", "/page/app.js"] {
         api.get(path).await.refused(404, "route_not_found");
     }
-    assert_eq!(api.get("/client/pgchat.js").await.status, 200);
+    for path in ["/client/pgchat.js", "/client/conversation.js"] {
+        assert_eq!(api.get(path).await.status, 200, "{path}");
+    }
     assert_eq!(api.get("/docs/").await.status, 200);
 }

@@ -17,6 +17,13 @@ test('the module is under 6 KB gzipped, at most 6,000 bytes, and imports nothing
   assert.doesNotMatch(source, /^\s*import\b|\bimport\(|\brequire\(/m);
 });
 
+test('the list of a conversation is at most 4 KiB gzipped, 4,096 bytes, and imports nothing but the client', () => {
+  const source = read('conversation.js');
+  const size = gzipSync(source, { level: 9 }).length;
+  assert.ok(size <= 4_096, `${size} bytes`);
+  assert.deepEqual(source.match(/^\s*import\b.*|\bimport\(|\brequire\(/gm), ["import { newId } from './pgchat.js';"]);
+});
+
 test('the types hold for those who use them', () => {
   execFileSync(process.execPath, [path.join(HERE, 'node_modules/typescript/bin/tsc'), '--noEmit', '-p', 'test/types'], { cwd: HERE, stdio: 'inherit' });
 });
@@ -33,9 +40,26 @@ test('the types name all that the module has', async () => {
   }
 });
 
-test('the package holds the module, its types, its README and licences', () => {
+test('the types name all that a conversation has', async () => {
+  const { openConversation } = await import('../conversation.js');
+  const chat = { on: () => () => {}, conversations: { get: () => new Promise(() => {}) } };
+  const types = read('conversation.d.ts');
+  const body = types.slice(types.indexOf('interface OpenConversation {')).split('\n}\n')[0];
+  const members = Object.keys(openConversation(chat, { id: 'c1' }));
+  for (const member of members) assert.match(body, new RegExp(`^  (readonly )?${member}\\W`, 'm'), member);
+  assert.equal(body.match(/^  (readonly )?\w+[(:]/gm).length, members.length);
+});
+
+test('the package names both modules, each with its types', async () => {
+  for (const [name, module] of [['pgchat-client', 'pgchat'], ['pgchat-client/conversation', 'conversation']]) {
+    assert.equal(await import(name), await import(`../${module}.js`), 'by the package’s own name');
+    assert.equal(JSON.parse(read('package.json')).exports[name.replace('pgchat-client', '.')].types, `./${module}.d.ts`);
+  }
+});
+
+test('the package holds the modules, their types, its README and licences', () => {
   const [{ files }] = JSON.parse(execFileSync('npm', ['pack', '--dry-run', '--json'], { cwd: HERE, stdio: ['ignore', 'pipe', 'ignore'] }));
-  assert.deepEqual(files.map(({ path: name }) => name).sort(), ['LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'package.json', 'pgchat.d.ts', 'pgchat.js']);
+  assert.deepEqual(files.map(({ path: name }) => name).sort(), ['LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'conversation.d.ts', 'conversation.js', 'package.json', 'pgchat.d.ts', 'pgchat.js']);
 });
 
 test('the types name each error of the client’s own', () => {

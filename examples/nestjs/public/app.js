@@ -5,7 +5,8 @@ const say = (text) => ($('status').textContent = text);
 let token;
 let me;
 let chat;
-let open; // the conversation that is shown
+let openConversation; // of pgchat's client
+let conversation; // the one that is shown
 
 async function call(path, body) {
   const headers = { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) };
@@ -37,6 +38,7 @@ handle($('login'), async (credentials) => {
 async function connect() {
   const { pgchatUrl } = await call('settings.json');
   const { createChatClient } = await import(`${pgchatUrl}/client/pgchat.js`);
+  ({ openConversation } = await import(`${pgchatUrl}/client/conversation.js`));
   let fresh = true;
   chat = createChatClient({
     url: pgchatUrl,
@@ -49,16 +51,10 @@ async function connect() {
   });
   chat.on('status', ({ status }) => say(status));
   chat.on('error', (error) => chat.status === 'closed' || say(error.message));
-  chat.on('connected', ({ resumed }) => resumed || load());
-  // Too much was missed: what is shown may be gone. If loading fails the client is told so again.
-  chat.on('resync_required', () => {
-    $('messages').replaceChildren();
-    return load();
-  });
+  // If loading fails the client is told so again.
+  chat.on('connected', ({ resumed }) => resumed || list());
+  chat.on('resync_required', list);
   chat.on('conversation_created', () => list().catch((error) => say(error.message)));
-  for (const type of ['chat_message', 'message_updated', 'message_deleted']) {
-    chat.on(type, (message) => message.conversationId === open && show(message));
-  }
 }
 
 async function nextToken() {
@@ -71,26 +67,13 @@ async function nextToken() {
 }
 
 function logOut() {
+  leave();
   chat.close();
-  token = open = undefined;
+  token = undefined;
   for (const id of ['conversations', 'messages', 'me']) $(id).replaceChildren();
-  for (const id of ['inside', 'conversation']) $(id).hidden = true;
+  $('inside').hidden = true;
   $('login').hidden = false;
   say('Please log in again.');
-}
-
-async function load() {
-  await list();
-  const shown = open;
-  if (!shown) return;
-  try {
-    await look(shown);
-  } catch (error) {
-    if (![403, 404].includes(error.status)) throw error;
-    if (open !== shown) return; // another one was chosen meanwhile
-    open = undefined; // it was deleted: there is none of this user's with that id
-    $('conversation').hidden = true;
-  }
 }
 
 async function list() {
@@ -100,7 +83,7 @@ async function list() {
     const button = document.createElement('button');
     button.textContent = `${other.firstName} ${other.lastName}`;
     button.dataset.id = id;
-    button.onclick = () => look(id, button.textContent).catch((error) => say(error.message));
+    button.onclick = () => look(id, button.textContent);
     const item = document.createElement('li');
     item.append(button);
     return item;
@@ -110,27 +93,34 @@ async function list() {
 
 /** The conversation that is shown stands out in the list. */
 function mark() {
-  for (const button of $('conversations').querySelectorAll('button')) button.ariaCurrent = button.dataset.id === open ? 'true' : null;
+  for (const button of $('conversations').querySelectorAll('button')) button.ariaCurrent = button.dataset.id === conversation?.id ? 'true' : null;
 }
 
-async function look(conversationId, name) {
-  if (open !== conversationId) $('messages').replaceChildren();
-  open = conversationId;
-  if (name) $('conversation').querySelector('h2').textContent = name;
+function look(conversationId, name) {
+  $('conversation').querySelector('h2').textContent = name;
+  if (conversation?.id === conversationId) return;
+  leave();
+  conversation = openConversation(chat, { id: conversationId });
+  conversation.subscribe(show);
   $('conversation').hidden = false;
   mark();
-  const { messages } = await chat.messages.list(conversationId);
-  if (open === conversationId) messages.forEach(show); // else another one was chosen meanwhile
 }
 
-/** Where its `seq` belongs. What is loaded may be older than what came live meanwhile: the newest state stays. */
-function show({ id, seq, senderId, sender, content, updatedAt, deletedAt }) {
-  const item = document.getElementById(id) ?? document.createElement('li');
-  if (item.dataset.updatedAt > updatedAt) return;
-  item.dataset.updatedAt = updatedAt;
-  Object.assign(item, { id, dir: 'auto', className: senderId === me.id ? 'mine' : '', textContent: `${sender.firstName}: ${deletedAt ? '(deleted)' : content}` });
-  item.dataset.seq = seq;
-  $('messages').insertBefore(item, [...$('messages').children].find((shown) => Number(shown.dataset.seq) > seq) ?? null);
+function leave() {
+  conversation?.close();
+  conversation = undefined;
+  $('conversation').hidden = true;
+  $('messages').replaceChildren();
+}
+
+/** As it is now: in order, as it was edited or deleted, with what is not sent yet. */
+function show() {
+  const { messages, state, error } = conversation;
+  if (state === 'deleted') return leave();
+  if (error) say(error.message);
+  $('messages').replaceChildren(...messages.map(({ senderId, sender, content, deletedAt, state }) => Object.assign(document.createElement('li'), {
+    dir: 'auto', className: `${senderId === me.id ? 'mine' : ''} ${state ?? ''}`, textContent: `${sender.firstName ?? me.firstName}: ${deletedAt ? '(deleted)' : content}`,
+  })));
   $('messages').scrollTop = $('messages').scrollHeight;
 }
 
@@ -142,20 +132,14 @@ handle($('enquiry'), async ({ brokerId, flat }, form) => {
   if (enquiry?.brokerId !== brokerId || enquiry.flat !== flat) enquiry = { brokerId, flat, key: crypto.randomUUID() };
   const { conversationId } = await call('enquiries', enquiry);
   enquiry = undefined;
-  await look(conversationId, form.elements.brokerId.selectedOptions[0].text);
+  look(conversationId, form.elements.brokerId.selectedOptions[0].text);
 });
 
-/** What had no answer may have been stored after all: sent once more under the same id, it is stored once. */
-let unsent;
-
 handle($('send'), async ({ content }, form) => {
-  const message = unsent?.conversationId === open && unsent.content === content ? unsent : { conversationId: open, content };
-  unsent = undefined;
   form.reset();
   try {
-    await chat.send(message);
+    await conversation.send(content); // once more after a failure, it is stored once
   } catch (error) {
-    unsent = { ...message, clientMessageId: error.clientMessageId };
     form.elements.content.value ||= content; // unless something else is being written
     throw error;
   }
@@ -163,7 +147,7 @@ handle($('send'), async ({ content }, form) => {
 
 handle($('viewing'), async ({ at }) => {
   const time = new Date(at).toISOString();
-  if (viewing?.conversationId !== open || viewing.at !== time) viewing = { conversationId: open, at: time, key: crypto.randomUUID() };
+  if (viewing?.conversationId !== conversation.id || viewing.at !== time) viewing = { conversationId: conversation.id, at: time, key: crypto.randomUUID() };
   await call('viewings', viewing);
   viewing = undefined;
 });

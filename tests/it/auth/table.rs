@@ -229,13 +229,15 @@ pub const fn routes() -> [Route; 17] {
 }
 
 /// Routes that need no token; a bad one does them no harm.
-pub const OPEN: [&str; 12] = [
+pub const OPEN: [&str; 14] = [
     "GET /health",
     "GET /health/live",
     "GET /health/ready",
     "GET /metrics",
     "GET /client/pgchat.js",
     "GET /client/pgchat.d.ts",
+    "GET /client/conversation.js",
+    "GET /client/conversation.d.ts",
     "GET /openapi.json",
     "GET /asyncapi.json",
     "GET /docs/",

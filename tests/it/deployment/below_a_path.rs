@@ -38,6 +38,7 @@ async fn below_a_path_everything_is_served_but_figures_and_probes() {
     for open in [
         "/chat/",
         "/chat/client/pgchat.js",
+        "/chat/client/conversation.js",
         "/chat/openapi.json",
         &history,
     ] {

@@ -36,6 +36,8 @@ async fn what_is_long_is_compressed_and_what_holds_a_ticket_is_not() {
     for long in [
         "GET /",
         "GET /client/pgchat.js",
+        "GET /client/conversation.js",
+        "GET /client/conversation.d.ts",
         "GET /openapi.json",
         &history,
     ] {

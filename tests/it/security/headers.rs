@@ -98,6 +98,8 @@ async fn every_answer_of_every_route_has_the_security_headers() {
         "/docs/nothing",
         "/client/pgchat.js",
         "/client/pgchat.d.ts",
+        "/client/conversation.js",
+        "/client/conversation.d.ts",
         "/openapi.json",
         "/asyncapi.json",
         "/nothing",

@@ -1,4 +1,5 @@
 // Compiled, never run: what the types allow, and what they refuse.
+import { openConversation, type ShownMessage } from '../../conversation.js';
 import { ChatError, createChatClient, newId, type ChatOptions, type ClientErrorCode, type Conversation, type Message, type ServiceErrorCode } from '../../pgchat.js';
 
 const chat = createChatClient({ url: 'https://chat.example.com', getToken: async () => 'jwt' });
@@ -83,3 +84,24 @@ chat.watchPresence([2]);
 const about: Promise<Conversation> = chat.conversations.get('c');
 void about;
 sent.catch((error) => (error instanceof ChatError ? chat.send({ conversationId: 'c', content: 'x', ...(error.clientMessageId && { clientMessageId: error.clientMessageId }) }) : Promise.reject(error)));
+
+const conversation = openConversation(chat, { with: 'u2' });
+const leave: () => void = conversation.subscribe(() => {});
+leave();
+/** As React's useSyncExternalStore takes them. */
+const store: [(changed: () => void) => () => void, () => readonly ShownMessage[]] = [conversation.subscribe, () => conversation.messages];
+void store;
+for (const message of conversation.messages) {
+  if (message.state === 'failed') void [conversation.retry(message.clientMessageId), message.error?.code, message.sender.firstName];
+  else if (!message.state) void [message.seq.toFixed(), message.editedAt];
+  // @ts-expect-error: what is not stored yet has no seq
+  message.seq.toFixed();
+}
+const stored: Promise<Message> = openConversation(chat, { id: 'c', pageSize: 20 }).send('x', { clientMessageId: newId() });
+void stored;
+// @ts-expect-error: whose conversation it is must be said
+openConversation(chat, {});
+// @ts-expect-error: in one way
+openConversation(chat, { with: 'u2', id: 'c' });
+// @ts-expect-error: the list is not to be changed
+conversation.messages.push(conversation.messages[0]!);
