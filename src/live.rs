@@ -54,14 +54,16 @@ impl Live {
         &self.presence
     }
 
-    /// A socket has opened. It is gone when the value is dropped.
-    pub fn attend(&self, user: UserId, connection: ConnectionId) -> Attending {
-        self.presence.comes(user);
-        Attending {
+    /// A socket has opened, active or not. It is gone when the value is dropped.
+    pub fn attend(&self, user: UserId, connection: ConnectionId, is_active: bool) -> Attending {
+        let mut attending = Attending {
             live: self.clone(),
             user,
             connection,
-        }
+            is_active: false,
+        };
+        attending.set_active(is_active);
+        attending
     }
 
     /// All loops, until `stop`.
@@ -73,16 +75,34 @@ impl Live {
     }
 }
 
-/// A socket that is there.
+/// A socket that is there, and is sent whatever concerns its user. That is one thing; another is whether it is active, and so
+/// makes its user online. Presence counts the active ones only.
 pub struct Attending {
     live: Live,
     user: UserId,
     connection: ConnectionId,
+    is_active: bool,
+}
+
+impl Attending {
+    /// From now on the socket makes its user online, or no longer does. Without effect where that is so already: it is counted once.
+    pub fn set_active(&mut self, is_active: bool) {
+        if self.is_active == is_active {
+            return;
+        }
+        self.is_active = is_active;
+        let presence = &self.live.presence;
+        match is_active {
+            true => presence.comes(self.user),
+            false => presence.leaves(self.user),
+        }
+    }
 }
 
 impl Drop for Attending {
     fn drop(&mut self) {
-        self.live.presence.leaves(self.user, self.connection);
+        self.set_active(false);
+        self.live.presence.unwatch(self.connection);
         self.live.typing.leaves(self.user, self.connection);
     }
 }

@@ -42,7 +42,7 @@ pub struct Services {
     pub metrics: Metrics,
     /// How fast a user may send, over HTTP and sockets.
     pub send_limiter: UserLimiter,
-    /// How often a user may say that they type, or whom they watch, the latter counted by the length of the list.
+    /// How often a user may say that they type, whom they watch (counted by the length of the list), or whether a socket is active.
     pub live_limiter: UserLimiter,
     /// How many frames a user's sockets may send.
     pub frame_limiter: UserLimiter,

@@ -1,5 +1,6 @@
 // What one signed-in user has: the client, the conversations, who is there. Views are told what changed, and read it here.
 import { createChatClient } from '../client/pgchat.js';
+import { attend } from './attention.js';
 import { reason, Retry, sentence } from './failure.js';
 import { Latencies } from './latency.js';
 import { Listing } from './listing.js';
@@ -44,6 +45,7 @@ export class Model {
   #uncounted = false;
   #recounting = false;
   #unwatch = () => {};
+  #unattend;
   /** Whose presence is told, as one text. */
   #watched = '';
 
@@ -51,6 +53,7 @@ export class Model {
     const chat = createChatClient(options);
     this.chat = chat;
     this.userId = options.userId;
+    this.#unattend = attend(chat);
     this.listing = new Listing(chat, {
       isOpen: (id) => Boolean(this.timelines.get(id)?.lookedAt),
       marking: () => this.#marks.size > 0,
@@ -125,6 +128,7 @@ export class Model {
     this.#retry.done();
     this.listing.retry.done();
     this.typists.close();
+    this.#unattend();
     this.chat.close();
   }
 

@@ -215,6 +215,8 @@ export interface ChatSettings {
   getToken?: (refusal?: string) => string | Promise<string>;
   /** Open sockets by a ticket (one more request each) instead of the subprotocol. The token is in no URL either way. */
   ticket?: boolean;
+  /** Whether the socket makes its user online, from the handshake on; `setActive` changes it. An inactive one is told all the same. `true`. */
+  active?: boolean;
   /** Where to go on, from `cursor` of an earlier client. Without one it starts live. */
   cursor?: string;
   /** Commands without their answer, waiting offline included. 100. */
@@ -299,6 +301,11 @@ export interface ChatClient {
    * What is no list of ids (not empty strings) throws a `TypeError`. Both throw at once, and nothing changes.
    */
   watchPresence(userIds: readonly string[] | ReadonlySet<string>): () => void;
+  /**
+   * Whether the socket makes its user online, from now on and over reconnects: `false` for a page that nobody sees. Everything else arrives as before. The last call
+   * counts; what the service refuses for the moment is told again. To become active shows at once, to become inactive after its `PRESENCE_GRACE_SECONDS`.
+   */
+  setActive(isActive: boolean): void;
   /** In the user's own conversations. `snippets` adds to each message the text around what was found. `limit` 20, `offset` at most 1000. */
   search(q: string, query?: Page & { conversationId?: string; snippets?: boolean }): Promise<{ messages: FoundMessage[]; hasMore: boolean }>;
   unreadCount(): Promise<number>;

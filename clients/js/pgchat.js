@@ -21,7 +21,7 @@ function needs(what) {
 
 export function createChatClient(options = {}) {
   let {
-    url = globalThis.location?.origin, userId, getToken, ticket, cursor,
+    url = globalThis.location?.origin, userId, getToken, ticket, cursor, active,
     maxQueue = 100, maxTries = 10, maxWatched = 500, minDelayMs = 500, maxDelayMs = 30_000, stableMs = 10_000, timeoutMs = 15_000,
     WebSocket = globalThis.WebSocket, fetch = globalThis.fetch, random = Math.random,
   } = options;
@@ -36,15 +36,9 @@ export function createChatClient(options = {}) {
   const timers = {};
   const watches = new Set();
   let status = 'idle';
-  let attempt = 0;
-  let refusals = 0;
-  let changes = 0;
   let generation = 0; // what older ones awaited is void
-  let lastId = 0;
-  let heartbeatMs = 25_000;
-  let leastDelayMs = 0;
-  let newest = cursor;
-  let socket, socketToken, asking, given, refusal, held, watching;
+  let attempt = 0, refusals = 0, lastId = 0, leastDelayMs = 0, heartbeatMs = 25_000, newest = cursor;
+  let socket, socketToken, asking, given, refusal, held;
 
   // Events
 
@@ -104,15 +98,16 @@ export function createChatClient(options = {}) {
   /** An empty one would name the list. */
   const part = (id) => encodeURIComponent(id || needs('an id'));
 
+  const params = (query) => new URLSearchParams(JSON.parse(JSON.stringify(query)));
+
   async function http(path, query = {}, body, method = body ? 'POST' : 'GET', again = true) {
-    const search = new URLSearchParams(JSON.parse(JSON.stringify(query)));
     const headers = {};
     const used = getToken && (await credentials());
     if (used) headers.authorization = `Bearer ${used}`;
     if (body) headers['content-type'] = 'application/json';
     let response, text, json;
     try {
-      response = await fetch(`${url}/api/v1/${path}?${search}`, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout?.(timeoutMs) });
+      response = await fetch(`${url}/api/v1/${path}?${params(query)}`, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout?.(timeoutMs) });
       text = await response.text();
     } catch (cause) {
       throw new ChatError('network', `${path}: ${cause}`, { cause });
@@ -130,32 +125,31 @@ export function createChatClient(options = {}) {
     return http(path, query, body, method, false);
   }
 
-  /** The service knows which claim says whose a token is. */
+  /** The service knows whose a token is. */
   const own = async (path, query) => http(`chat/users/${part(userId || 'me')}/${path}`, query);
 
   // Connection
 
   async function connect() {
-    if (status === 'online') probe(); // which may be long dead
-    if (status === 'connecting' || status === 'online') return;
+    if (status === 'online') return probe(); // it may be long dead
+    if (status === 'connecting') return;
     listen('addEventListener');
     detach();
     const mine = ++generation;
     setStatus('connecting', { attempt });
     try {
-      const query = new URLSearchParams(userId ? { user_id: userId } : {});
       const protocols = ['pgchat.v1'];
       const used = getToken && (await credentials());
-      if (ticket) query.set('ticket', (await http('ws/ticket', { user_id: userId }, 0, 'POST')).ticket);
+      const query = { user_id: userId };
+      if (ticket) query.ticket = (await http('ws/ticket', query, 0, 'POST')).ticket;
       else if (used) protocols.push(`bearer.${used}`);
       if (mine !== generation) return;
       socketToken = used;
-      if (cursor) query.set('cursor', cursor);
-      socket = new WebSocket(`${url.replace(/^http/, 'ws')}/ws?${query}`, protocols);
-      socket.onmessage = ({ data }) => receive(data);
+      socket = new WebSocket(`${url.replace(/^http/, 'ws')}/ws?${params({ ...query, cursor, active })}`, protocols);
+      socket.onmessage = receive;
       socket.onclose = ({ code, reason }) => lost(code, reason);
       socket.onerror = () => {};
-      socket.cursor = cursor;
+      Object.assign(socket, { cursor, active });
       timer('alive', timeoutMs, () => lost(1006, 'no answer in time'));
     } catch (error) {
       unreachable(mine, error);
@@ -178,7 +172,7 @@ export function createChatClient(options = {}) {
       if (asked.state === 'paused') continue;
       clearTimeout(asked.timer);
       if (asked.state === 'sent' && !(biggest?.text.length >= asked.text.length)) biggest = asked;
-      if (asked.transient || asked.tries >= maxTries) settle(asked, new ChatError('disconnected', `lost: ${closeCode}`, about));
+      if (!asked.lane || asked.tries >= maxTries) settle(asked, new ChatError('disconnected', `lost: ${closeCode}`, about));
       asked.state = '';
     }
     if (closeCode === 4403) return stop(new ChatError('not_allowed', reason, about));
@@ -206,8 +200,7 @@ export function createChatClient(options = {}) {
   function unreachable(mine, error, about) {
     if (mine !== generation) return;
     const { status, code, retryAfterMs } = error ?? {};
-    const refused = [400, 403, 404].includes(status) || (status === 401 && !getToken);
-    if (refused && code !== 'bad_response') return stop(error);
+    if (code !== 'bad_response' && [400, 403, 404, !getToken && 401].includes(status)) return stop(error);
     if (error && code !== 'network' && (code !== 'handshake_refused' || refusals === 3)) emit('error', error);
     retry({ ...about, error }, retryAfterMs);
   }
@@ -248,7 +241,7 @@ export function createChatClient(options = {}) {
 
   // Frames
 
-  function receive(text) {
+  function receive({ data: text }) {
     const mine = generation;
     let frame, type, data;
     try {
@@ -270,6 +263,7 @@ export function createChatClient(options = {}) {
       setStatus('online', data);
       if (mine !== generation) return;
       if (watches.size) watch();
+      if (active !== socket.active) tellActive();
       pump();
     }
     if (type === 'server_closing') leastDelayMs = data.reconnectAfterMs;
@@ -301,7 +295,7 @@ export function createChatClient(options = {}) {
       fresh ||= await credentials(true);
       if (mine !== generation) return;
       if (fresh !== socketToken) {
-        await command('authenticate', { token: fresh }, { transient: true });
+        await command('authenticate', { token: fresh });
         socketToken = fresh;
         return;
       }
@@ -317,17 +311,17 @@ export function createChatClient(options = {}) {
 
   // Commands
 
-  /** One of a lane at a time: retries overtake nothing. */
-  function command(type, data, more) {
+  /** One of a lane at a time: retries overtake nothing. Without one, now or never. */
+  function command(type, data, lane, timeout = timeoutMs) {
     return new Promise((resolve, reject) => {
-      const refusal = ENDED.includes(status) ? status : more.transient ? status !== 'online' && 'disconnected' : pending.size >= maxQueue && 'queue_full';
+      const refusal = ENDED.includes(status) ? status : lane ? pending.size >= maxQueue && 'queue_full' : status !== 'online' && 'disconnected';
       if (refusal) {
         if (refusal === 'queue_full') emit(refusal, { limit: maxQueue });
         return reject(new ChatError(refusal, `${type} was not sent: ${refusal}`));
       }
       const requestId = `${++lastId}`;
       const text = JSON.stringify({ type, requestId, data });
-      pending.set(requestId, { lane: requestId, ...more, requestId, type, data, text, tries: 0, resolve, reject });
+      pending.set(requestId, { lane, timeout, requestId, type, data, text, tries: 0, resolve, reject });
       pump();
     });
   }
@@ -336,9 +330,9 @@ export function createChatClient(options = {}) {
     const busy = new Set();
     for (const next of [...pending.values()]) {
       const { lane, requestId, type, data, text } = next;
-      const waits = busy.has(lane) || next.state;
+      const waits = next.state || (lane && busy.has(lane));
       busy.add(lane);
-      if (waits || status !== 'online' || socket?.readyState !== 1) continue;
+      if (waits || status !== 'online' || socket.readyState !== 1) continue;
       next.state = 'sent';
       next.tries++;
       expect(next);
@@ -354,13 +348,13 @@ export function createChatClient(options = {}) {
       if (asked.type === 'ping') return lost(1006, 'no answer in time');
       expect(asked);
       probe();
-    }, asked.timeout ?? timeoutMs);
+    }, asked.timeout);
   }
 
   function answer(type, { requestId, ...data }) {
     const asked = pending.get(requestId);
     const error = type === 'error' && new ChatError(data.code, data.message, { retryAfterMs: data.retryAfterMs });
-    if (asked && error && !asked.transient && asked.tries < RETRIED[data.code] && asked.tries < maxTries) {
+    if (asked?.lane && asked.tries < RETRIED[data.code] && asked.tries < maxTries) {
       clearTimeout(asked.timer);
       asked.state = 'paused';
       asked.timer = setTimeout(() => pump(asked.state = ''), pause(error, asked.tries));
@@ -379,7 +373,7 @@ export function createChatClient(options = {}) {
   const probe = () => tell('ping', {}, 5_000);
 
   function tell(type, data, timeout) {
-    command(type, data, { transient: true, timeout }).catch(complain);
+    command(type, data, '', timeout).catch(complain);
   }
 
   /** An end is in the status. */
@@ -400,31 +394,35 @@ export function createChatClient(options = {}) {
 
   const tooMany = () => new ChatError('too_many_watched', `over ${maxWatched} users`);
 
-  /** The union, once in a turn, one at a time; what changes meanwhile follows the answer, or the pause. The limit may be told later than they were watched. */
-  async function watch(tries = 1) {
-    changes++;
-    if (watching || timers.watch) return;
-    watching = true;
-    await undefined;
-    const mine = changes;
-    let error;
-    try {
-      const all = union();
-      if (all.length > maxWatched) complain(tooMany());
-      await command('watch_presence', { userIds: all.slice(0, maxWatched) }, { transient: true });
-    } catch (failed) {
-      error = failed;
-    }
-    watching = false;
-    const again = tries < RETRIED[error?.code];
-    if (error && (!again || tries === maxTries)) complain(error);
-    if (again) timer('watch', pause(error, tries), () => watch(tries + 1, timer('watch')));
-    else if (mine !== changes) watch();
+  /** Once in a turn, one at a time; what changes meanwhile follows the answer or the pause. */
+  function teller(type, data) {
+    let busy, changed;
+    return async function update(tries = 1) {
+      changed = true;
+      if (busy || timers[type]) return;
+      busy = true;
+      await undefined;
+      changed = false;
+      const error = await command(type, data()).catch((failed) => failed);
+      busy = false;
+      const again = tries < RETRIED[error.code];
+      if (again ? tries === maxTries : error.code) complain(error);
+      if (again) timer(type, pause(error, tries), () => update(tries + 1, timer(type)));
+      else if (changed) update();
+    };
   }
+
+  /** The limit may be told once they are watched. */
+  const watch = teller('watch_presence', () => {
+    if (union().length > maxWatched) complain(tooMany());
+    return { userIds: union().slice(0, maxWatched) };
+  });
+
+  const tellActive = teller('set_active', () => ({ active }));
 
   function send({ conversationId, content, messageType = 'text', clientMessageId = newId() }) {
     const data = { conversationId, content, messageType, clientMessageId };
-    const sent = command('send_message', data, { lane: conversationId }).then(({ message }) => message, (error) => {
+    const sent = command('send_message', data, conversationId).then(({ message }) => message, (error) => {
       throw new ChatError(error.code, error.message, { ...error, clientMessageId }); // others may have the same
     });
     const tellOf = (more) => emit('outgoing', { ...data, ...more });
@@ -444,11 +442,15 @@ export function createChatClient(options = {}) {
     get cursor() { return cursor; },
     get queued() { return pending.size; },
     send,
-    edit: async (messageId, content) => (await command('edit_message', { messageId, content }, { lane: messageId })).message,
-    delete: async (messageId) => void (await command('delete_message', { messageId }, { lane: messageId })),
-    markRead: (conversationId, upToSeq) => command('mark_read', { conversationId, upToSeq }, { lane: `${conversationId} read` }),
+    edit: async (messageId, content) => (await command('edit_message', { messageId, content }, messageId)).message,
+    delete: async (messageId) => void (await command('delete_message', { messageId }, messageId)),
+    markRead: (conversationId, upToSeq) => command('mark_read', { conversationId, upToSeq }, `${conversationId} read`),
     typing: (conversationId, isTyping = true) => tell('typing', { conversationId, isTyping }),
     watchPresence,
+    setActive(next) {
+      active = next;
+      tellActive();
+    },
     search: (q, { conversationId, ...query } = {}) => own('search', { q, conversation_id: conversationId, ...query }),
     unreadCount: async () => (await own('unread-count')).unreadCount,
     conversations: {

@@ -63,7 +63,7 @@ $$;
 
 -- presence -----------------------------------------------------------------------------------------
 --
--- Each replica keeps a roll of the users who have a socket there; a user is online while they stand on any roll. A roll is worth
+-- Each replica keeps a roll of the users who have an active socket there; a user is online while they stand on any roll. A roll is worth
 -- as much as the session of its replica's listener: it ends when that has ended, and when the replica has fallen silent.
 -- Whoever stands on it then has some seconds to come to another one, and is gone after them. A replica that finds its roll
 -- ended begins a new one, and so does one whose listener was lost: a crash may have forgotten what the last commits said.
@@ -84,7 +84,7 @@ create table chat_rolls (
 create table chat_attendance (
   user_id uuid primary key,
   rolls uuid[] not null default '{}',
-  -- when the user last left; null: never
+  -- when the user's last active socket closed or became inactive; null: never
   last_seen_at timestamptz
 );
 -- Those who are online.

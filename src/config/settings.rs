@@ -204,9 +204,9 @@ settings! {
         RATE_LIMIT_PER_SECOND = "50", Number(0, 1_000_000),
             "Sends of one user on one replica, on average; edits, deletions, marks, new conversations, tickets, \
              tokens and searches count too. A send or an edit counts once for each begun 4 KiB of its content. \
-             Separately, as many typing and watch_presence commands (the latter for each begun 50 users), and ten \
-             times as many frames of any kind, beyond which the user's sockets are not read; a replay counts as a \
-             hundred frames. 0: no limit.";
+             Separately, as many typing, set_active and watch_presence commands (the last for each begun 50 users), \
+             and ten times as many frames of any kind, beyond which the user's sockets are not read; a replay counts \
+             as a hundred frames. 0: no limit.";
         RATE_LIMIT_BURST = "200", Number(0, 1_000_000),
             "Sends of one user on one replica, in one burst; counted as for RATE_LIMIT_PER_SECOND, but no single \
              call counts more than this. 0: no limit.";
@@ -243,8 +243,8 @@ settings! {
         TYPING_SECONDS = "6", Seconds(2, 300),
             "How long typing lasts if the client does not renew it.";
         PRESENCE_GRACE_SECONDS = "5", Seconds(1, 300),
-            "How long a user stays online after the last socket has closed; whoever returns within it was never \
-             offline. The same for all replicas.";
+            "How long a user stays online after their last active socket has closed or become inactive; whoever returns \
+             within it was never offline. The same for all replicas.";
         HEADER_TIMEOUT_SECONDS = "10", Seconds(1, 300),
             "How long a request's head may take to arrive.";
         BODY_TIMEOUT_SECONDS = "20", Seconds(1, 3600),

@@ -74,6 +74,7 @@ names! {
         MarkRead = "mark_read",
         Typing = "typing",
         WatchPresence = "watch_presence",
+        SetActive = "set_active",
         Authenticate = "authenticate",
         Ping = "ping",
     }

@@ -19,7 +19,7 @@ macro_rules! files {
 const FILES: &[(&str, &str)] = files! {
     "icon.svg"
     "tokens.css" "base.css" "shell.css" "list.css" "thread.css" "tools.css"
-    "app.js" "pane.js" "banner.js" "dialogs.js" "sign_in.js" "model.js" "timeline.js" "list.js" "search.js" "announcer.js"
+    "app.js" "pane.js" "banner.js" "dialogs.js" "sign_in.js" "model.js" "timeline.js" "list.js" "search.js" "announcer.js" "attention.js"
     "thread.js" "thread_head.js" "message_window.js" "message_list.js" "message.js" "scroll_position.js" "reading.js" "edges.js" "jump.js"
     "composer.js" "drafts.js" "draw.js" "failure.js" "found.js" "frames.js" "insert.js" "latency.js" "listing.js" "notice.js" "outbox.js" "replica.js"
     "dom.js" "time.js" "typing.js"

@@ -83,7 +83,7 @@ struct Shared {
 /// What there is at present, and what was told and shown so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PresenceCounts {
-    /// Users of this replica who are online by it, or left within the grace.
+    /// Users of this replica who are online by it: who have an active socket, or had one within the grace.
     pub here: usize,
     pub watching: Watching,
     /// Changes that the database was told of.
@@ -113,17 +113,21 @@ impl Presence {
         }
     }
 
-    /// A user has one socket more here.
+    /// A user has one active socket more here.
     pub fn comes(&self, user: UserId) {
         lock(&self.shared.attendance).comes(user, Instant::now());
         self.shared.tell.notify_one();
     }
 
-    /// A user has one socket less here, and nothing is shown to it any more.
-    pub fn leaves(&self, user: UserId, connection: ConnectionId) {
-        lock(&self.shared.watchers).leaves(connection);
+    /// A user has one active socket less here: it has become inactive, or is gone.
+    pub fn leaves(&self, user: UserId) {
         lock(&self.shared.attendance).leaves(user, Instant::now());
         self.shared.tell.notify_one();
+    }
+
+    /// A socket is gone, active or not: nobody is shown to it any more.
+    pub fn unwatch(&self, connection: ConnectionId) {
+        lock(&self.shared.watchers).leaves(connection);
     }
 
     /// A socket wants to be shown these users from now on, and no others. How they are now follows.

@@ -298,7 +298,7 @@ mod tests {
         let socket = hub.register(typist).unwrap();
         let (connection, mailbox) = (socket.connection_id(), Arc::clone(socket.mailbox()));
         let types = || typing.set(conversation, typist, connection, &mailbox, true);
-        let attending = live.attend(typist, connection);
+        let attending = live.attend(typist, connection, true);
         let now = || (typing.counts().here, typing.counts().shown);
 
         types().await.unwrap();

@@ -120,7 +120,7 @@ impl Sources {
         let counts = self.live.presence().counts();
         figures.gauge(
             "presence_here",
-            "Users with a socket here, or who had one until a moment ago",
+            "Users with an active socket here, or who had one until a moment ago",
             counts.here as f64,
         )?;
         figures.gauge(

@@ -198,6 +198,12 @@ pub fn from_client() -> Vec<FrameKind> {
             never,
             json!({"userIds": [USER]}),
         ),
+        kind::<SetActiveCommand>(
+            CommandType::SetActive.name(),
+            "Say whether this socket makes its user online. Whatever it is sent stays the same.",
+            never,
+            json!({"active": false}),
+        ),
         kind::<AuthenticateCommand>(
             CommandType::Authenticate.name(),
             "Replace the socket's token before it expires.",
@@ -280,7 +286,7 @@ pub struct Typing {
 struct Presence {
     user_id: Uuid,
     is_online: bool,
-    /// When the user's last socket closed; null if none has yet.
+    /// When the user's last active socket closed or became inactive; null if none has yet.
     #[schema(required)]
     last_seen_at: Option<DateTime<Utc>>,
 }
@@ -387,6 +393,11 @@ struct WatchPresenceCommand {
     /// At most MAX_WATCHED_USERS (500 unless set otherwise). An empty list ends the watching. Counts towards
     /// RATE_LIMIT_PER_SECOND once for each begun 50 users.
     user_ids: Vec<Uuid>,
+}
+
+#[derive(ToSchema)]
+struct SetActiveCommand {
+    active: bool,
 }
 
 #[derive(ToSchema)]

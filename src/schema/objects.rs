@@ -45,9 +45,9 @@ pub struct User {
     #[schema(required)]
     role: Option<String>,
     is_active: bool,
-    /// Whether the user has an open socket to any replica, or had one until a moment ago (PRESENCE_GRACE_SECONDS).
+    /// Whether the user has an active socket to any replica, or had one until a moment ago (PRESENCE_GRACE_SECONDS).
     is_online: bool,
-    /// When the user's last socket closed; null if none has yet.
+    /// When the user's last active socket closed or became inactive; null if none has yet.
     #[schema(required)]
     last_seen_at: Option<DateTime<Utc>>,
 }

@@ -12,6 +12,7 @@ use super::protocol::{Done, Draft, RowCommand};
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::hub::{Mailbox, Subscription};
+use crate::live::Attending;
 use crate::model::{ConnectionId, Content, UserId, check_content};
 use crate::services::Services;
 use crate::store::Gone;
@@ -166,6 +167,18 @@ pub fn watch_presence(
     services.live_limiter.check_weight(user, weight)?;
     let presence = services.live.presence();
     presence.watch(socket.connection_id(), socket.mailbox(), users);
+    Ok(Done::Nothing)
+}
+
+/// Done at once, so that the last one is the one that counts. Counted also where it changes nothing.
+pub fn set_active(
+    services: &Services,
+    user: UserId,
+    attending: &mut Attending,
+    is_active: bool,
+) -> CommandOutcome {
+    services.live_limiter.check(user)?;
+    attending.set_active(is_active);
     Ok(Done::Nothing)
 }
 

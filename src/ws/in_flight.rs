@@ -50,9 +50,10 @@ impl Order {
                     Self::Change(*message)
                 }
             },
-            Command::WatchPresence { .. } | Command::Authenticate { .. } | Command::Ping => {
-                Self::Free
-            }
+            Command::WatchPresence { .. }
+            | Command::SetActive { .. }
+            | Command::Authenticate { .. }
+            | Command::Ping => Self::Free,
         }
     }
 

@@ -24,6 +24,7 @@ pub enum Command {
     SendMessage(Draft),
     Row(RowCommand),
     WatchPresence { users: Vec<UserId> },
+    SetActive { is_active: bool },
     Authenticate { token: Secret },
     Ping,
 }
@@ -67,6 +68,7 @@ impl Command {
             Self::Row(RowCommand::MarkRead { .. }) => CommandType::MarkRead,
             Self::Row(RowCommand::Typing { .. }) => CommandType::Typing,
             Self::WatchPresence { .. } => CommandType::WatchPresence,
+            Self::SetActive { .. } => CommandType::SetActive,
             Self::Authenticate { .. } => CommandType::Authenticate,
             Self::Ping => CommandType::Ping,
         }

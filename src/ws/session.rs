@@ -118,6 +118,7 @@ where
         user: UserId,
         stream: WebSocketStream<LimitedStream<S>>,
         subscription: Subscription,
+        is_active: bool,
     ) -> Self {
         let interval = services.config.timeouts.heartbeat;
         Self {
@@ -127,7 +128,9 @@ where
             held_back: None,
             uncounted: 0,
             early: None,
-            attending: services.live.attend(user, subscription.connection_id()),
+            attending: services
+                .live
+                .attend(user, subscription.connection_id(), is_active),
             services,
             caller,
             user,

@@ -40,7 +40,7 @@ const READ_BUFFER: usize = 1024;
 /// Frames are collected up to this size before they are written; most turns of a session send less, in one write.
 const WRITE_BUFFER: usize = 4 * 1024;
 
-/// `GET /ws?user_id=uuid[&ticket=…][&cursor=…]`. A refused handshake is an ordinary error reply, 405 for another method;
+/// `GET /ws?user_id=uuid[&ticket=…][&cursor=…][&active=false]`. A refused handshake is an ordinary error reply, 405 for another method;
 /// OPTIONS is answered as it is at every route.
 pub fn route(services: Services) -> BoxedFilter<(Response,)> {
     let services = Arc::new(services);
@@ -114,6 +114,7 @@ async fn handshake(
     // Whatever it is, the client is let in: a cursor that is none of ours makes it reload.
     let cursor = query.token("cursor").map_err(Error::Validation)?;
     let cursor = cursor.filter(|text| !text.is_empty()).map(str::to_owned);
+    let active = query.choice("active").map_err(Error::Validation)?;
     // Before a ticket is used up: with it, a client that is refused here may go to another replica.
     if services.lifecycle.draining.is_cancelled() {
         return Err(Error::unavailable("this replica is closing"));
@@ -138,6 +139,7 @@ async fn handshake(
         user,
         subscription,
         cursor,
+        active.unwrap_or(true),
         on_upgrade,
     ));
     Ok(switching_protocols(
@@ -166,6 +168,7 @@ fn open(
     user: UserId,
     subscription: Subscription,
     cursor: Option<String>,
+    is_active: bool,
     on_upgrade: OnUpgrade,
 ) -> impl Future<Output = ()> + Send {
     async move {
@@ -178,7 +181,7 @@ fn open(
             }
         };
         let stream = socket(upgraded, &services, user).await;
-        Session::new(services, caller, user, stream, subscription)
+        Session::new(services, caller, user, stream, subscription, is_active)
             .run(cursor)
             .await;
     }
@@ -295,7 +298,7 @@ fn named_or_own(whose: Whose, caller: &Caller) -> Result<NamedUser, Error> {
     caller.own_user().ok_or_else(|| Error::invalid(missing))
 }
 
-/// An empty value is as good as none.
+/// An id or a ticket. An empty value is as good as none.
 fn parameter<'a>(query: &'a Query, name: &str) -> Result<Option<&'a str>, Error> {
     let text = query.text(name).map_err(Error::Validation)?;
     Ok(text.filter(|text| !text.is_empty()))

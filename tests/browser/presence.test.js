@@ -1,7 +1,7 @@
 // Who types and who is there, as the page shows it.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { AMELIE, at, balancer, bubble, CONVERSATION, CUT, drawn, eventually, listOf, LUKASZ, replica, replicas, say, second, stage, talking, visit, ZEYNEP } from './support.js';
+import { AMELIE, at, balancer, bubble, CONVERSATION, CUT, drawn, eventually, listOf, LUKASZ, post, replica, replicas, say, second, stage, talking, visit, ZEYNEP } from './support.js';
 
 /** Longer than a test waits: nobody supposes by themselves that somebody has stopped typing, neither the service nor the page. */
 const TYPING_SECONDS = 300;
@@ -139,6 +139,58 @@ test('who is there is seen, at another replica too, and when somebody was last s
   await lukasz.close();
   await amelie.locator('.thread-head').getByText(/^Last seen at \d\d:\d\d$/).waitFor();
   await row(amelie).locator('.avatar.online').waitFor({ state: 'detached' });
+});
+
+test('who has had the tab hidden for a minute is not there, hears all the same, and is back at once', async () => {
+  const amelie = await visit(at(replica.url, talking(AMELIE)));
+  const lukasz = await visit(at(second.url, talking(LUKASZ)), {
+    // By a command or, where the connection was lost when time went on at once, by the next handshake.
+    before: () => {
+      window.told = [];
+      const note = (active) => active !== window.told.at(-1) && window.told.push(active);
+      window.WebSocket = class extends WebSocket {
+        constructor(url, protocols) {
+          super(url, protocols);
+          const active = new URL(url).searchParams.get('active');
+          if (active) note(active === 'true');
+        }
+
+        send(text) {
+          const { type, data } = JSON.parse(text);
+          if (type === 'set_active') note(data.active);
+          super.send(text);
+        }
+      };
+    },
+  });
+  await lukasz.clock.install();
+  await lukasz.reload();
+  await lukasz.locator('.message').first().waitFor();
+  await head(amelie, 'Online').waitFor();
+  const told = () => lukasz.evaluate(() => window.told);
+  const look = (state) => lukasz.evaluate((value) => {
+    Object.defineProperty(document, 'visibilityState', { value, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, state);
+  // Twice, for less than that.
+  for (let times = 0; times < 2; times++) {
+    await look('hidden');
+    await lukasz.clock.fastForward(40_000);
+    await look('visible');
+  }
+  await lukasz.clock.fastForward(40_000);
+  assert.deepEqual(await told(), []);
+  await look('hidden');
+  await lukasz.clock.fastForward(60_000);
+  await amelie.locator('.thread-head').getByText(/^Last seen at \d\d:\d\d$/).waitFor();
+  assert.deepEqual(await told(), [false]);
+
+  await post(replica.url, AMELIE, 'Are you still there?');
+  await bubble(lukasz, 'Are you still there?').waitFor({ state: 'attached' });
+  await amelie.locator('.thread-head').getByText(/^Last seen at/).waitFor();
+  await look('visible');
+  await head(amelie, 'Online').waitFor();
+  assert.deepEqual(await told(), [false, true]);
 });
 
 test('after a reconnect to another replica it is shown who is there', async () => {

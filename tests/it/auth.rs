@@ -6,6 +6,7 @@ mod commands;
 mod concealment;
 mod directory;
 mod hidden_columns;
+mod inactive;
 mod keys;
 mod listed;
 mod me;

@@ -1,5 +1,6 @@
 //! What is true only for the moment: shown at once on all replicas, ended by itself.
 
+mod active;
 mod presence;
 mod presence_faults;
 mod rolls;

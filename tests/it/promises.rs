@@ -204,6 +204,23 @@ fn every_close_code_is_in_the_table_and_in_the_document_of_the_socket() {
     assert_eq!(codes, listed);
 }
 
+/// What a handshake takes, on the page of the API and in the document of the socket.
+#[test]
+fn every_parameter_of_a_handshake_is_in_the_table() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/api.md")).expect("docs/api.md");
+    let (_, table) = page.split_once("| parameter |").expect("the table");
+    let (table, _) = table.split_once("\n\n").expect("its end");
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    let listed: BTreeSet<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+    for mode in [AuthMode::Trusted, AuthMode::Jwt] {
+        let document = asyncapi::document(mode);
+        let query = &document["channels"]["socket"]["bindings"]["ws"]["query"]["properties"];
+        let query = query.as_object().expect("the query").keys();
+        assert_eq!(query.map(String::as_str).collect::<BTreeSet<_>>(), listed);
+    }
+}
+
 /// A reader of `docs/api.md` and one of `/openapi.json` find the same routes, under the same names, with the same parameters.
 #[test]
 fn every_route_is_on_the_page_of_the_api_with_its_parameters() {

@@ -264,6 +264,14 @@ test('who is there and who types is told across two replicas, until the client i
   await amelie.send({ conversationId, content: 'typed' });
   await stopped;
 
+  amelie.setActive(false);
+  await eventually(() => !presence.at(-1).isOnline);
+  const heard = next(amelie, 'chat_message', ({ content }) => content === 'unseen');
+  await lukasz.send({ conversationId, content: 'unseen' });
+  await heard;
+  amelie.setActive(true);
+  await eventually(() => presence.at(-1).isOnline);
+
   amelie.close();
   await eventually(() => !presence.at(-1).isOnline);
   assert.deepEqual([...amelie.errors, ...lukasz.errors], []);

@@ -21,6 +21,8 @@ pub fn document(mode: AuthMode) -> Value {
             "user_id": {"type": "string", "format": "uuid", "description": "whose socket"},
             "cursor": {"type": "string", "description": "the last one seen: what was missed since comes first"},
             "ticket": {"type": "string", "description": "opens one socket, once, instead of a token"},
+            "active": {"type": "string", "enum": ["true", "false"], "default": "true",
+                "description": "false: the socket does not make its user online until set_active says so; otherwise it is like any other"},
         },
     });
     match mode {

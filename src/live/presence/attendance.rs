@@ -1,4 +1,4 @@
-//! Who has a socket on this replica, and what is to be told the database of it and when. No I/O; time is passed in.
+//! Who has an active socket on this replica, and what is to be told the database of it and when. No I/O; time is passed in.
 //!
 //! The replica's roll in the database follows: a user who comes is put on it at once, and one who has gone is taken off after the grace, so
 //! that a reconnect is not told at all.
@@ -12,7 +12,8 @@ use crate::live::agenda::Agenda;
 use crate::model::UserId;
 use crate::store::{Roll, RollChange};
 
-/// Bounded by the sockets of the replica: one entry a user who has one, or had one until a grace ago.
+/// Bounded by the sockets of the replica: one entry a user who has an active one, or had one until a grace ago. Of sockets that are not
+/// active nothing is known here.
 pub struct Attendance {
     grace: Duration,
     roll: Option<Roll>,
@@ -22,8 +23,9 @@ pub struct Attendance {
 }
 
 struct Entry {
+    /// The active ones.
     sockets: usize,
-    /// When the last socket left.
+    /// When the last of these left, or became inactive.
     left: Instant,
     listed: Listed,
     in_flight: bool,
@@ -49,7 +51,7 @@ impl Attendance {
         }
     }
 
-    /// A user has one socket more.
+    /// A user has one active socket more.
     pub fn comes(&mut self, user: UserId, now: Instant) {
         let entry = self.entries.entry(user).or_insert(Entry {
             sockets: 0,
@@ -62,7 +64,7 @@ impl Attendance {
         self.plan(user, now);
     }
 
-    /// A user has one socket less.
+    /// A user has one active socket less.
     pub fn leaves(&mut self, user: UserId, now: Instant) {
         if let Some(entry) = self.entries.get_mut(&user) {
             entry.sockets = entry.sockets.saturating_sub(1);

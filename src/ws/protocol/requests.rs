@@ -161,6 +161,11 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Checked<Command>
             let users = ids("userIds", users)?;
             Ok(Command::WatchPresence { users })
         }
+        CommandType::SetActive => {
+            let [active] = members_of(data, &["active"])?;
+            let is_active = boolean("active", active)?;
+            Ok(Command::SetActive { is_active })
+        }
         CommandType::Authenticate => {
             let [token] = members_of(data, &["token"])?;
             let token = Secret::new(string("token", token)?);

@@ -100,6 +100,11 @@ where
             Command::WatchPresence { users } => {
                 reply.send(commands::watch_presence(services, self.user, socket, users));
             }
+            Command::SetActive { is_active } => {
+                let attending = &mut self.attending;
+                let user = self.user;
+                reply.send(commands::set_active(services, user, attending, is_active));
+            }
             Command::Authenticate { token } => reply.send(self.renew(token.expose())),
             Command::Ping => reply.send(Ok(Done::Nothing)),
         }

@@ -63,6 +63,7 @@ impl Stage {
             self.user,
             stream,
             subscription,
+            true,
         )
     }
 

@@ -345,6 +345,7 @@ async fn the_task_of_a_socket_is_small() {
         user,
         subscription,
         None,
+        true,
         on_upgrade,
     );
     let bytes = size_of_val(&task);

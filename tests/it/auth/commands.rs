@@ -17,7 +17,7 @@ pub struct Command {
 }
 
 #[rustfmt::skip]
-pub const COMMANDS: [Command; 8] = [
+pub const COMMANDS: [Command; 9] = [
     Command { name: "send_message", data: r#"{"conversationId": "{conversation}", "content": "hi"}"#,
               own: "", participant: "", stranger: "not_a_participant" },
     Command { name: "mark_read", data: r#"{"conversationId": "{conversation}"}"#,
@@ -29,6 +29,8 @@ pub const COMMANDS: [Command; 8] = [
     Command { name: "typing", data: r#"{"conversationId": "{conversation}", "isTyping": true}"#,
               own: "", participant: "", stranger: "not_a_participant" },
     Command { name: "watch_presence", data: r#"{"userIds": []}"#,
+              own: "", participant: "", stranger: "" },
+    Command { name: "set_active", data: r#"{"active": true}"#,
               own: "", participant: "", stranger: "" },
     Command { name: "authenticate", data: r#"{"token": "{token}"}"#,
               own: "", participant: "", stranger: "" },

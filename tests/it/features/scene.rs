@@ -72,12 +72,7 @@ impl<'a> Scene<'a> {
             }
             Feature::ShowPresence => {
                 let [alice, boris] = self.people;
-                self.until_there(true).await;
-                for socket in &mut self.sockets[1] {
-                    let data = json!({"userIds": [alice]});
-                    socket.send_command("watch_presence", data).await;
-                }
-                self.collect("presence", &mut live[1]).await;
+                self.watch(alice, &mut live[1]).await;
                 // Boris's stand in for hers until she is back: her own two are to close.
                 let [here, there] = &self.stage.replicas;
                 let stand_ins = [
@@ -96,9 +91,31 @@ impl<'a> Scene<'a> {
                 self.collect("presence", &mut live[1]).await;
                 self.until_there(true).await;
             }
+            Feature::SetActive => {
+                let [alice, _] = self.people;
+                self.watch(alice, &mut live[1]).await;
+                for is_active in [false, true] {
+                    for socket in &mut self.sockets[0] {
+                        let data = json!({"active": is_active});
+                        socket.send_command("set_active", data).await;
+                    }
+                    self.collect("presence", &mut live[1]).await;
+                    self.until_there(is_active).await;
+                }
+            }
             _ => self.act_again().await,
         }
         live
+    }
+
+    /// Boris watches Alice, who is there.
+    async fn watch(&mut self, alice: Uuid, live: &mut [Vec<Value>; 2]) {
+        self.until_there(true).await;
+        for socket in &mut self.sockets[1] {
+            let data = json!({"userIds": [alice]});
+            socket.send_command("watch_presence", data).await;
+        }
+        self.collect("presence", live).await;
     }
 
     /// The next frame of this type on Boris's sockets.

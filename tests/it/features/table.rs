@@ -11,6 +11,7 @@ pub enum Feature {
     MarkRead,
     Type,
     ShowPresence,
+    SetActive,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub enum Way {
 /// In the order of the columns of `docs/features.md`.
 pub const WAYS: [Way; 4] = [Way::Http, Way::Socket, Way::Sql, Way::Function];
 
-pub const FEATURES: [Feature; 8] = [
+pub const FEATURES: [Feature; 9] = [
     Feature::Open,
     Feature::Send,
     Feature::Edit,
@@ -33,6 +34,7 @@ pub const FEATURES: [Feature; 8] = [
     Feature::MarkRead,
     Feature::Type,
     Feature::ShowPresence,
+    Feature::SetActive,
 ];
 
 /// What comes of it. A frame in words: its type, who acted, `seq`, content. The conversation holds "first quince" and "second
@@ -72,6 +74,7 @@ impl Feature {
             Self::MarkRead => "mark as read",
             Self::Type => "show that the user is typing",
             Self::ShowPresence => "watch who is online",
+            Self::SetActive => "count as online, or not",
         }
     }
 
@@ -96,6 +99,7 @@ impl Feature {
             (Self::MarkRead, Way::Sql) => "update messages set is_read",
             (Self::Type, Way::Socket) => "typing",
             (Self::ShowPresence, Way::Socket) => "watch_presence",
+            (Self::SetActive, Way::Socket) => "set_active",
             _ => return None,
         };
         Some(how)
@@ -110,7 +114,7 @@ impl Feature {
             Self::Delete | Self::Erase => "message_deleted",
             Self::MarkRead => "messages_read",
             Self::Type => "typing",
-            Self::ShowPresence => "presence",
+            Self::ShowPresence | Self::SetActive => "presence",
         }
     }
 
@@ -118,14 +122,14 @@ impl Feature {
     pub fn afterwards(self) -> &'static str {
         match self {
             Self::Type => "nothing: typing lasts for seconds",
-            Self::ShowPresence => "the state by then, once it watches again",
+            Self::ShowPresence | Self::SetActive => "the state by then, once it watches again",
             _ => "the same, by its cursor",
         }
     }
 
     /// Whether it is tried once more in the same way, which is to tell nobody.
     pub fn is_told_once(self) -> bool {
-        !matches!(self, Self::Type | Self::ShowPresence)
+        !matches!(self, Self::Type | Self::ShowPresence | Self::SetActive)
     }
 
     pub fn outcome(self) -> Outcome {
@@ -179,7 +183,7 @@ impl Feature {
                 let shown: &[&str] = &["typing by Alice true", "typing by Alice false"];
                 ((none, shown, none), untouched())
             }
-            Self::ShowPresence => {
+            Self::ShowPresence | Self::SetActive => {
                 let shown: &[&str] = &[
                     "presence by Alice true",
                     "presence by Alice false",

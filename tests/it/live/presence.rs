@@ -21,7 +21,7 @@ pub const BRIEF: [(&str, &str); 2] = [
 pub const PATIENT: [(&str, &str); 2] = [("PRESENCE_GRACE_SECONDS", "6"), BRIEF[1]];
 
 /// No grace ends in a test.
-const LONG: [(&str, &str); 2] = [("PRESENCE_GRACE_SECONDS", "60"), BRIEF[1]];
+pub const LONG: [(&str, &str); 2] = [("PRESENCE_GRACE_SECONDS", "60"), BRIEF[1]];
 
 pub async fn watches(socket: &mut Socket, users: &[Uuid]) {
     let data = json!({ "userIds": users });

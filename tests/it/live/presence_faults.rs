@@ -8,7 +8,7 @@ use super::presence::*;
 use crate::support::*;
 
 /// Frames `presence` until one says this; those about others are given back.
-async fn until_seen(socket: &mut Socket, user: Uuid, is_online: bool) -> Vec<Value> {
+pub async fn until_seen(socket: &mut Socket, user: Uuid, is_online: bool) -> Vec<Value> {
     let mut before = Vec::new();
     loop {
         let frame = socket.expect("presence").await;
@@ -20,7 +20,7 @@ async fn until_seen(socket: &mut Socket, user: Uuid, is_online: bool) -> Vec<Val
     }
 }
 
-fn about(frames: &[Value], user: Uuid) -> Vec<&Value> {
+pub fn about(frames: &[Value], user: Uuid) -> Vec<&Value> {
     let theirs = frames
         .iter()
         .filter(|frame| frame["data"]["userId"] == json!(user));
@@ -28,7 +28,7 @@ fn about(frames: &[Value], user: Uuid) -> Vec<&Value> {
 }
 
 /// A socket of Boris's that has seen these come.
-async fn watcher_of(replica: &Replica, users: &[Uuid]) -> Socket {
+pub async fn watcher_of(replica: &Replica, users: &[Uuid]) -> Socket {
     let mut boris = Socket::connect(replica, BORIS).await;
     watches(&mut boris, users).await;
     for user in users {

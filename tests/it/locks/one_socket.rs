@@ -81,6 +81,7 @@ impl Scene {
             ("edit_message", edit),
             ("delete_message", delete),
             ("watch_presence", json!({"userIds": [BORIS]})),
+            ("set_active", json!({"active": false})),
             ("ping", json!({})),
         ] {
             requests.push((kind, self.ask(kind, data).await));

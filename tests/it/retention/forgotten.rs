@@ -155,6 +155,28 @@ async fn who_watches_an_erased_user_sees_them_gone() {
     assert_eq!(gone["data"], expected);
 }
 
+/// Their sockets go when it is done: nothing is noted of that.
+#[tokio::test]
+async fn of_an_erased_user_whose_sockets_were_inactive_nothing_is_noted_anew() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[("PRESENCE_GRACE_SECONDS", "1")]).await;
+    let path = format!("/ws?user_id={ALICE}&active=false");
+    let alice = Socket::connect_to(&replica, ALICE, &path).await;
+    let client = eraser(&database).await;
+    let step = forget(&client, ALICE, 100).await.expect("a step");
+    assert_eq!(step, (0, 0, 0, true));
+    alice.close().await;
+    // Who goes later is noted.
+    Socket::connect(&replica, CARLA).await.close().await;
+    let noted = |user: Uuid| format!("chat_attendance where user_id = '{user}'");
+    let gone = noted(CARLA) + " and last_seen_at is not null";
+    eventually("Carla has gone", || async {
+        (database.count(&gone).await == 1).then_some(())
+    })
+    .await;
+    assert_eq!(database.count(&noted(ALICE)).await, 0);
+}
+
 #[tokio::test]
 async fn who_sends_meanwhile_waits_and_is_refused_and_others_send_on() {
     let database = Database::fresh().await;

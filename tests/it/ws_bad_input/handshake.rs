@@ -22,6 +22,7 @@ async fn a_refused_handshake_is_an_ordinary_error() {
         format!("?user_id={ALICE}&user_id={BORIS}"),
         format!("?user_id={ALICE}&cursor=&cursor=x"),
         format!("?user_id={ALICE}&ticket=&ticket=x"),
+        format!("?user_id={ALICE}&active=true&active=false"),
     ] {
         let message = ask(&doubled).await.refused(400, INVALID);
         assert!(message.contains("only once"), "{message}");
@@ -40,6 +41,22 @@ async fn a_refused_handshake_is_an_ordinary_error() {
         (
             format!("?user_id={ALICE}&ticket=%00"),
             "ticket must not contain U+0000",
+        ),
+        (
+            format!("?user_id={ALICE}&active="),
+            "active must be true or false, not \"\"",
+        ),
+        (
+            format!("?user_id={ALICE}&active=0"),
+            "active must be true or false, not \"0\"",
+        ),
+        (
+            format!("?user_id={ALICE}&active=False"),
+            "active must be true or false, not \"False\"",
+        ),
+        (
+            format!("?user_id={ALICE}&active=%ff"),
+            "active is not valid UTF-8",
         ),
     ] {
         assert_eq!(ask(&query).await.refused(400, INVALID), fault);

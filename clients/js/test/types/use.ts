@@ -81,6 +81,9 @@ chat.watchPresence(shownUsers);
 chat.watchPresence('u2');
 // @ts-expect-error: ids are strings
 chat.watchPresence([2]);
+createChatClient({ userId: 'u1', active: false }).setActive(true);
+// @ts-expect-error: it is or it is not
+chat.setActive('no');
 const about: Promise<Conversation> = chat.conversations.get('c');
 void about;
 sent.catch((error) => (error instanceof ChatError ? chat.send({ conversationId: 'c', content: 'x', ...(error.clientMessageId && { clientMessageId: error.clientMessageId }) }) : Promise.reject(error)));

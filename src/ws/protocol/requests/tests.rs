@@ -80,6 +80,12 @@ fn every_command_is_understood() {
         parsed("watch_presence", json!({"userIds": [ID, Uuid::nil()]})),
         Command::WatchPresence { users }
     );
+    for is_active in [true, false] {
+        assert_eq!(
+            parsed("set_active", json!({"active": is_active})),
+            Command::SetActive { is_active }
+        );
+    }
     assert_eq!(parsed("ping", json!({})), Command::Ping);
 }
 
@@ -108,6 +114,7 @@ fn a_member_in_another_spelling_is_refused_by_its_right_name() {
         ("delete_message", "MessageID", "messageId"),
         ("typing", "is-typing", "isTyping"),
         ("watch_presence", "user_ids", "userIds"),
+        ("set_active", "Active", "active"),
         ("authenticate", "TOKEN", "token"),
     ];
     for (command, key, name) in table {
