@@ -1,5 +1,8 @@
-# The image of one replica: the binary, CA certificates and nothing else, no shell either.
+# The image of one replica: the binary, the notices of what it is built from, CA certificates and nothing else, no shell either.
 # Build it with BuildKit (the default since Docker 23): docker build -t pgchat .
+#
+# The base images are named by tags, which may move. To pin one, put its digest behind it, as in rust:1.95-slim-bookworm@sha256:…
+# ("docker buildx imagetools inspect IMAGE" prints it).
 
 FROM rust:1.95-slim-bookworm AS rust
 WORKDIR /build
@@ -26,11 +29,13 @@ FROM dependencies AS build
 COPY . .
 # For pgchat_build_info: docker build --build-arg PGCHAT_COMMIT="$(git rev-parse HEAD)" (.git does not come in here).
 ARG PGCHAT_COMMIT=""
-RUN cargo build --release --locked -p pgchat
+RUN cargo build --release --locked -p pgchat \
+ && scripts/notices.sh >/build/THIRD-PARTY-NOTICES
 
 # The same Debian as the build stage: the binary links against its C library.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /build/target/release/pgchat /usr/local/bin/pgchat
+COPY --from=build /build/THIRD-PARTY-NOTICES /usr/share/doc/pgchat/THIRD-PARTY-NOTICES
 # No SERVER_HOST: with a key pgchat listens on all interfaces. Without one it believes every caller, and then only loopback of the
 # container reaches it, published port or not, until SERVER_HOST says that a gateway stands in front.
 EXPOSE 8081

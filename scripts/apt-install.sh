@@ -46,20 +46,36 @@ wanting() {
     done
 }
 
-# A policy that forbids it, for this once. One that is there is somebody else's, unless a run of this was killed.
+# Debian's packages start what they serve, and PostgreSQL's makes a cluster of its own. Two files keep them from it, for this once. If a run
+# is killed and leaves them, the policy forbids nothing any more, since its process is gone, and the next run removes both.
 POLICY=/usr/sbin/policy-rc.d
 MARK='# by scripts/apt-install.sh of pgchat'
+NO_CLUSTER=/etc/postgresql-common/createcluster.d/pgchat-no-server.conf
+policy_is_ours() { grep -qxF "$MARK" "$POLICY" 2>/dev/null; }
 start_no_services() {
-    if [ -e "$POLICY" ] && ! grep -qxF "$MARK" "$POLICY"; then
-        return
-    fi
-    trap 'as_root rm -f "$POLICY"; rm -rf "$scratch"' EXIT
-    printf '#!/bin/sh\n%s\nexit 101\n' "$MARK" | as_root tee "$POLICY" >/dev/null
+    trap 'allow_services; rm -rf "$scratch"' EXIT
+    case "$*" in *postgresql*)
+        as_root mkdir -p "${NO_CLUSTER%/*}"
+        printf 'create_main_cluster = false\n' | as_root tee "$NO_CLUSTER" >/dev/null
+        ;;
+    esac
+    # Somebody else's.
+    if [ -e "$POLICY" ] && ! policy_is_ours; then return; fi
+    # A process is known by its number and the time of its start.
+    started=$(cut -d ' ' -f 22 "/proc/$$/stat")
+    printf '#!/bin/sh\n%s\n[ "$(cut -d " " -f 22 /proc/%s/stat 2>/dev/null)" != %s ] || exit 101\n' "$MARK" "$$" "$started" |
+        as_root tee "$POLICY" >/dev/null
     as_root chmod 755 "$POLICY"
+}
+allow_services() {
+    if policy_is_ours; then as_root rm -f "$POLICY"; fi
+    if [ -e "$NO_CLUSTER" ]; then as_root rm -f "$NO_CLUSTER"; fi
 }
 
 has apt-get || { say "there is no apt-get to install this: $*" && exit 1; }
 take_turn /var/lib/apt
+# Nobody else has the turn: what is there was left.
+if may_be_root; then allow_services; fi
 missing=$(wanting "$@")
 if [ $# -gt 0 ] && [ -z "$missing" ]; then exit 0; fi
 may_be_root || { say "needs root, or sudo without a password, to install this: $*" && exit 1; }
@@ -76,6 +92,6 @@ fi
 # shellcheck disable=SC2086  # a list of words
 set -- $missing
 say "installing with apt-get, without starting a service: $*"
-start_no_services
+start_no_services "$@"
 install() { apt_get install -y --no-install-recommends "$@"; }
 install "$@" || { [ -z "$renewed" ] && renew_lists && install "$@"; }

@@ -120,6 +120,7 @@ shells=$(find "$root" -type f \( -name sh -o -name bash -o -name dash -o -name b
 # Scripts of /etc/update-motd.d, which came with a package, have nothing to run them.
 programs=$(find "$root" -type f -perm /111 ! -path '*/lib/*' ! -path '*/lib64/*' ! -path '*/etc/*' -printf '/%P\n')
 [ "$programs" = /usr/local/bin/pgchat ] || die "programs: $programs"
+grep -q '^tokio v' "$root/usr/share/doc/pgchat/THIRD-PARTY-NOTICES" || die 'the notices of the crates are not there'
 inspected=$(b inspect --type image --format '{{.Docker.Config.User}} {{.Docker.Config.Healthcheck.Test}} {{.Docker.Config.Entrypoint}} {{.Docker.Config.Cmd}}' pgchat)
 [ "$inspected" = '65532 [CMD /usr/local/bin/pgchat healthcheck --live] [/usr/local/bin/pgchat] [serve]' ] || die "the image's settings: $inspected"
 say "size: $(du -sm "$root" | cut -f 1) MB, of which the program $(du -sm "$root/usr/local/bin/pgchat" | cut -f 1) MB"

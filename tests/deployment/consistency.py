@@ -1,5 +1,6 @@
 """What no schema knows: that the files of deploy/ and docker-compose.yml fit each other and the program."""
 
+import json
 import os
 import re
 import subprocess
@@ -86,8 +87,14 @@ def check_compose():
 
 
 def check_kubernetes():
-    names = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
+    names = kustomization(".")["resources"]
     expect({"kustomization.yaml", *names} == {file.name for file in KUBERNETES.glob("*.yaml")}, "kubernetes: a file is not a resource of the kustomization")
+    # The replicas and the Job have one image and one ConfigMap, whose name changes with its content.
+    expect(kustomization(".")["components"] == ["settings"] and kustomization("migrate")["components"] == ["../settings"], "kubernetes: who migrates and who serves share no settings")
+    expect(kustomization("migrate")["resources"] == ["job.yaml"], "kubernetes: the Job is not run")
+    shared = kustomization("settings")
+    (image,), (generated,) = shared["images"], shared["configMapGenerator"]
+    expect("disableNameSuffixHash" not in str(shared), "kubernetes: changed settings start no new pods")
     objects = {}
     for name in names:
         found = yaml.safe_load((KUBERNETES / name).read_text())
@@ -96,7 +103,8 @@ def check_kubernetes():
     pod = deployment["template"]["spec"]
     (container,) = pod["containers"]
     labels = deployment["template"]["metadata"]["labels"].items()
-    environment = objects["ConfigMap"]["data"]
+    environment = dict(re.findall(r"^([A-Z_]+)=(.*)$", text("deploy/kubernetes/settings/settings.env"), re.M))
+    expect(generated["envs"] == ["settings.env"], f"kubernetes: settings out of {generated}")
     check_settings("kubernetes", environment)
     # The Secret has the key. Without it, no pod becomes ready.
     expect(not {"AUTH_MODE", "SERVER_HOST"} & environment.keys(), "kubernetes: a replica without a key is reached")
@@ -105,6 +113,7 @@ def check_kubernetes():
         ("Deployment", deployment["selector"]["matchLabels"]),
         ("Service", objects["Service"]["spec"]["selector"]),
         ("PodDisruptionBudget", objects["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"]),
+        ("NetworkPolicy", objects["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]),
     ):
         expect(selector.items() <= labels, f"kubernetes: the {kind} selects other pods")
     autoscaler = objects["HorizontalPodAutoscaler"]["spec"]
@@ -113,7 +122,7 @@ def check_kubernetes():
     connections = (autoscaler["maxReplicas"] + 2 * surge) * (int(environment["DB_POOL_SIZE"]) + 5)
     expect(f"({connections} here" in text("deploy/kubernetes/README.md"), f"kubernetes: README.md has another number of connections than {connections}")
     expect(f"(maxReplicas + {2 * surge}) ×" in text("deploy/kubernetes/README.md"), "kubernetes: README.md counts other replicas in a rollout")
-    expect(f"(maxReplicas + {2 * surge}) ×" in text("deploy/kubernetes/configmap.yaml"), "kubernetes: configmap.yaml counts other replicas in a rollout")
+    expect(f"(maxReplicas + {2 * surge}) ×" in text("deploy/kubernetes/settings/settings.env"), "kubernetes: settings.env counts other replicas in a rollout")
     # Pods that do not serve anyway must not keep a node from being drained.
     expect(objects["PodDisruptionBudget"]["spec"].get("unhealthyPodEvictionPolicy") == "AlwaysAllow", "kubernetes: while the database is away no node can be drained")
     target = autoscaler["scaleTargetRef"]
@@ -121,15 +130,16 @@ def check_kubernetes():
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     expect(ports["http"] == int(settings["SERVER_PORT"]), "kubernetes: the port is not the default one")
     used = [port["targetPort"] for port in objects["Service"]["spec"]["ports"]]
+    (allowed,) = objects["NetworkPolicy"]["spec"]["ingress"]
+    used += [port["port"] for port in allowed["ports"]]
     used += [container[probe]["httpGet"]["port"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
     expect(all(port in ports for port in used), f"kubernetes: {used} are not all ports of the container")
     expect(container["livenessProbe"]["httpGet"]["path"] == "/health/live", "kubernetes: a restart mends no database")
     configured = {entry.get("configMapRef", entry.get("secretRef"))["name"] for entry in container["envFrom"]}
-    expect(configured == {objects["ConfigMap"]["metadata"]["name"]}, f"kubernetes: settings from {configured}")
+    expect(configured == {generated["name"]}, f"kubernetes: settings from {configured}")
     job = yaml.safe_load((KUBERNETES / "migrate/job.yaml").read_text())["spec"]["template"]
     (migrating,) = job["spec"]["containers"]
-    (image,) = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["images"]
-    expect(migrating["image"] == f"{image['newName']}:{image['newTag']}", "kubernetes: the Job has another image than the replicas")
+    expect(migrating["image"] == container["image"] == image["name"], "kubernetes: the Job has another image than the replicas")
     expect(migrating["args"] == ["migrate"] and container["args"] == ["serve"], "kubernetes: who migrates and who serves")
     expect(not labels <= job["metadata"]["labels"].items(), "kubernetes: the Job passes for a replica")
     secrets = {entry["secretRef"]["name"] for entry in migrating["envFrom"] if "secretRef" in entry}
@@ -140,9 +150,16 @@ def check_kubernetes():
     limited = "cpu" in container["resources"]["limits"]
     expect(limited or int(environment.get("WORKER_THREADS", 0)) > 0, "kubernetes: a replica has as many threads as its node has cores for")
     limit = mebibytes(container["resources"]["limits"]["memory"])
-    most = most_memory(settings | environment)
+    most = sum(most_memory(settings | environment))
     expect(most <= limit * 0.9, f"kubernetes: a limit of {limit} MiB, and a replica may take {most}")
     expect(f": {most} MiB." in text("deploy/kubernetes/deployment.yaml"), f"kubernetes: deployment.yaml has another sum than {most} MiB")
+    expect(f"({limit:,} MiB)" in text("deploy/kubernetes/README.md"), f"kubernetes: README.md has another memory limit than {limit} MiB")
+    _, bounded, read = most_memory(settings)
+    expect(f"up to {bounded} MiB, plus {read} MiB" in text("docs/operations.md"), f"operations.md has other sums than {bounded} MiB and {read} MiB")
+
+
+def kustomization(directory):
+    return yaml.safe_load((KUBERNETES / directory / "kustomization.yaml").read_text())
 
 
 def mebibytes(quantity):
@@ -151,17 +168,18 @@ def mebibytes(quantity):
 
 
 def most_memory(environment):
-    """MiB of a replica all of whose bounds are reached (docs/limits.md, SECURITY.md)."""
+    """MiB of a replica all of whose bounds are reached (docs/limits.md, SECURITY.md): what the program and its sockets take, what is bounded by bytes, and
+    what is being read."""
     mib = 1 << 20
     # A pair of a socket and a user whose presence it watches takes some 70 bytes (docs/operations.md).
     program, socket = 20 * mib, 7 * 1024 + 70 * int(environment["MAX_WATCHED_USERS"])
     replays = int(environment["REPLAY_BYTES"]) * int(environment["REPLAY_PARALLEL"])
     waiting = constant("src/writer.rs", "MAX_WAITING_BYTES")
     budgets = constant("src/services.rs", "INCOMING_BYTES") + 2 * waiting + constant("src/services.rs", "ANSWERS_BYTES") + replays
-    budgets += int(environment["QUEUED_EVENTS_BYTES"])
+    budgets += int(environment["QUEUED_EVENTS_BYTES"]) + constant("src/replay.rs", "REMEMBERED")
     # For a moment the rows are in memory beside the answer that is made of them.
     read = 2 * (constant("src/store/pages.rs", "PAGE_BYTES") * int(environment["DB_POOL_SIZE"]) + replays)
-    return round((program + socket * int(environment["MAX_CONNECTIONS"]) + budgets + read) / mib)
+    return [round(part / mib) for part in (program + socket * int(environment["MAX_CONNECTIONS"]), budgets, read)]
 
 
 def constant(path, name):
@@ -247,7 +265,15 @@ def check_image():
             expect(any(path == Path(name) or Path(name) in path.parents for name in kept), f".dockerignore: leaves out {path}")
 
 
-for check in (check_compose, check_kubernetes, check_systemd, check_prometheus, check_nginx, check_image):
+def check_versions():
+    """A release has one version (CONTRIBUTING.md, "Releasing")."""
+    version = re.search(r'^version = "(.+)"$', text("Cargo.toml"), re.M)[1]
+    client = json.loads(text("clients/js/package.json"))["version"]
+    (image,) = kustomization("settings")["images"]
+    expect({version} == {client, image["newTag"]}, f"the program is {version}, the client {client}, the image of Kubernetes {image['newTag']}")
+
+
+for check in (check_compose, check_kubernetes, check_systemd, check_prometheus, check_nginx, check_image, check_versions):
     check()
 for fault in faults:
     print(fault, file=sys.stderr)

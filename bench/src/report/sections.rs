@@ -21,7 +21,7 @@ pub struct Report {
 const NAMES: [(&str, &str); 10] = [
     ("pgchat", "pgchat"),
     (WITHOUT_SEARCH, "pgchat, `SEARCH_LANGUAGE=off`"),
-    ("gin", "Go: Gin, GORM, pq.Listener"),
+    ("gin", "Go: Gin, GORM v1, lib/pq"),
     ("socketio", "Node: socket.io, its PostgreSQL adapter"),
     ("floor", "floor: bare INSERT + NOTIFY"),
     (
@@ -63,7 +63,10 @@ pub fn all(results: &Results, directory: &str) -> Report {
              anew. Everything (PostgreSQL, the replicas, the load generator) shares one machine, so compare the ratios within a run, not \
              the figures alone. Every message is looked for on every socket that must get it: a run that loses, doubles or reorders one \
              is marked as faulty. In an open loop latency counts from when a message was *due*, on the sender's side, until the other \
-             participant's socket on another replica has it.\n\n",
+             participant's socket on another replica has it.\n\n\
+             This page is one run. On slower processors the ratios are others, too: in two later whole runs six and five of the lines below were \
+             not reached, eight times Go, the p99 at 5,000/s and the others' p99 after a replica's death among them \
+             ([all runs](performance-history.md#more-runs-of-the-benchmarks)).\n\n",
         ),
         plots: Vec::new(),
     };
@@ -126,7 +129,8 @@ fn conditions(results: &Results, text: &mut String) {
         "\nThe rate limits of pgchat are off, everything else is at its defaults. Messages hold 100 bytes of text. Each line is the median of the \
          interleaved rounds (A B C, A B C, …), each on a database of its own, after a warm-up and a checkpoint; for the latency of twice as many, of \
          which each begins with another line. The peers store and deliver the \
-         same ([bench/peers/](../bench/peers/)): a transaction for each message, `seq` without gaps, a repeated `clientMessageId` stored once.\n\n",
+         same ([bench/peers/](../bench/peers/)): a transaction for each message, `seq` without gaps, a repeated `clientMessageId` stored once. The Go \
+         service is made of what Debian 12 has, which is old: [what that costs it](../bench/peers/README.md#what-makes-the-comparison-fair).\n\n",
     );
 }
 
