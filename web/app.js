@@ -3,6 +3,7 @@ import { h, icon, iconButton, isInvisible, say } from './dom.js';
 import { Pane } from './pane.js';
 import { neighbour } from './replica.js';
 import { dayKey } from './time.js';
+import { followKeyboard } from './viewport.js';
 
 const HERE = new URL('..', import.meta.url).href;
 const TRIES_FOR_ANOTHER_REPLICA = 4;
@@ -171,13 +172,16 @@ function titled() {
 }
 
 let today = dayKey(Date.now());
-setInterval(() => {
+function lookAtCalendar() {
   const now = dayKey(Date.now());
   if (now !== today) for (const pane of [first, second]) pane?.model?.newDay();
   today = now;
-}, DAY_CHECK_MS);
+}
+setInterval(lookAtCalendar, DAY_CHECK_MS);
+document.addEventListener('visibilitychange', lookAtCalendar); // a tab that nobody sees may be stopped
 
 setTheme(savedTheme());
+followKeyboard();
 document.querySelector('.starting').remove();
 document.body.prepend(
   h('header.top', {}, h('a.brand', { href: HERE, 'aria-label': 'pgchat' }, h('img', { src: new URL('icon.svg', import.meta.url), alt: '', width: '28', height: '28' }), h('span', {}, 'pgchat')), tabs,

@@ -1,7 +1,7 @@
 // The frames of a pane's socket as they fly.
 import { beginning, h, iconButton } from './dom.js';
 import { soon } from './draw.js';
-import { exactTime } from './time.js';
+import { exactTime, language } from './time.js';
 
 const KEPT = 200;
 
@@ -71,7 +71,7 @@ function row({ direction, frame, at, answers }) {
     },
   }, h('summary', {},
     h(`span.direction.${direction}`, { title: direction === 'in' ? 'from the service' : 'to the service' }, direction === 'in' ? '↓' : '↑', h('span.unseen', {}, direction)),
-    h('span.frame-type', {}, frame.type), h('span.quiet.gist', {}, [answers, gist(frame)].filter(Boolean).join(' ')), h('span.quiet', {}, exactTime(at))), body);
+    h('span.frame-type', {}, frame.type), h('span.quiet.gist', {}, [answers, gist(frame)].filter(Boolean).join(' ')), h('time.quiet', { datetime: new Date(at).toISOString(), lang: language }, exactTime(at))), body);
   return h('li', {}, details);
 }
 

@@ -1,10 +1,10 @@
 // The conversations of a user, with what is unread in them; or what a search finds.
-import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, place } from './dom.js';
+import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, place, say } from './dom.js';
 import { draft, editDraft } from './drafts.js';
 import { forget, soon } from './draw.js';
 import { sentence } from './failure.js';
 import { Search } from './search.js';
-import { fullTime, stamp } from './time.js';
+import { fullTime, language, stamp } from './time.js';
 
 export class List {
   #rows = new Map();
@@ -25,11 +25,14 @@ export class List {
     this.plus = iconButton('plus', 'New conversation', { onclick: () => this.startSearch(true) });
     this.leave = iconButton('users', 'Be somebody else', { onclick: leave });
     this.cancel = iconButton('close', 'Close the search', { hidden: true, onclick: () => this.stopSearch(true) });
+    this.unread = h('button.filter', { type: 'button', 'aria-pressed': 'false', onclick: () => this.#filter() }, icon('check'), 'Unread');
+    this.told = h('span.unseen', { role: 'status' });
     this.rows = h('ul');
     this.body = h('div.list-body', { onscroll: () => this.#scrolled() }, this.rows);
     this.element = h('nav.list', { 'aria-label': 'Conversations', tabindex: '-1', onkeydown: (event) => this.#key(event) },
       h('div.list-head', {}, this.me, this.plus, this.leave),
-      h('div.search-line', {}, h('span.search-box', {}, icon('search'), this.input), this.cancel), this.body);
+      h('div.search-line', {}, h('span.search-box', {}, icon('search'), this.input), this.cancel),
+      h('div.filters', {}, this.unread, this.told), this.body);
     this.offs = ['conversations', 'presence', 'typing', 'status'].map((topic) => model.on(topic, () => soon(this.#draw)));
     this.render();
   }
@@ -43,13 +46,23 @@ export class List {
   /** `everybody`: lists people before anything is typed. */
   startSearch(everybody = false) {
     this.input.focus();
-    if (everybody) this.#show(true);
+    if (!everybody) return;
+    if (this.model.unread.isOn) this.#filter(); // whom one has not written to yet is nowhere among those
+    this.#show(true);
   }
 
   stopSearch(refocus = false) {
     if (refocus) this.input.focus();
     this.input.value = '';
     this.#show(false);
+  }
+
+  /** Shows only what is unread, or all again; of what is typed, too. */
+  #filter() {
+    this.model.unread.toggle();
+    this.#offer();
+    this.body.scrollTop = 0;
+    this.#searched();
   }
 
   #searched() {
@@ -85,7 +98,10 @@ export class List {
 
   #scrolled() {
     const { scrollTop, clientHeight, scrollHeight } = this.body;
-    if (!this.searching && scrollHeight - scrollTop - clientHeight < 300) this.model.listing.more();
+    if (this.searching || scrollHeight - scrollTop - clientHeight >= 300) return;
+    const { unread, listing } = this.model;
+    if (unread.isOn) unread.more();
+    else listing.more();
   }
 
   #renderMe() {
@@ -96,14 +112,17 @@ export class List {
     fill(this.me, `${fullName(me)} ${state}`, () => [avatar(me, online), h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(me)), h('span.quiet.small.replica', { title: replicaId ? `Replica ${replicaId}` : '' }, state))]);
   }
 
-  /** Where people cannot be listed there is nobody to choose. */
-  #offer(people) {
-    this.plus.hidden = !people;
-    this.input.placeholder = people ? 'People and messages' : 'Names and messages';
-    this.input.setAttribute('aria-label', `Search ${people ? 'people' : 'conversations'} and messages`);
+  /** What can be searched. Where people cannot be listed there is nobody to choose. */
+  #offer() {
+    const { directory, unread } = this.model;
+    this.plus.hidden = !directory;
+    this.unread.setAttribute('aria-pressed', String(unread.isOn));
+    this.input.placeholder = unread.isOn ? 'Names, among unread' : directory ? 'People and messages' : 'Names and messages';
+    this.input.setAttribute('aria-label', unread.isOn ? 'Search unread conversations' : `Search ${directory ? 'people' : 'conversations'} and messages`);
   }
 
   select(conversationId) {
+    if (conversationId !== this.selected) this.model.unread.select(conversationId);
     this.selected = conversationId;
     this.render();
   }
@@ -112,10 +131,10 @@ export class List {
     forget(this.#draw);
     this.#renderMe();
     const { model } = this;
-    if (this.plus.hidden === model.directory) this.#offer(model.directory);
+    if (this.plus.hidden === model.directory) this.#offer();
     if (this.searching) return;
     if (model.state === 'loading') {
-      this.#fill('loading', () => h('div.skeletons', { role: 'status', 'aria-label': 'Loading conversations' }, ...Array.from({ length: 6 }, () => h('div.skeleton'))));
+      this.#fill('loading', () => skeletons('Loading conversations'));
     } else if (model.state instanceof Error) {
       // Where the client has given up, the banner says why, and has the button.
       const why = model.connection.status !== 'stopped' && sentence(model.state);
@@ -123,10 +142,30 @@ export class List {
     } else if (!model.conversations.size) {
       if (!model.directory) this.#fill('none to choose', () => empty('chat', 'No conversations yet', 'Conversations are started elsewhere; this service lists no people.'));
       else this.#fill('none', () => empty('chat', 'No conversations yet', 'Choose somebody to write to.', h('button.button.primary', { type: 'button', onclick: () => this.startSearch(true) }, 'New conversation')));
-    } else {
-      place(this.rows, model.listing.sorted().map((conversation) => this.#row(conversation)));
+    } else this.#renderRows(model.unread.of(model.listing.sorted()));
+    this.#tell();
+  }
+
+  #renderRows(conversations) {
+    const { error, isReading, hasMore } = this.model.unread;
+    const away = (label, onclick) => h('button.button', { type: 'button', onclick }, label);
+    if (conversations.length) {
+      place(this.rows, conversations.map((conversation) => this.#row(conversation)));
       this.#fill('rows', () => this.rows);
-    }
+    } else if (isReading || (hasMore && !error)) {
+      this.#fill('loading', () => skeletons('Loading conversations'));
+    } else if (error) {
+      this.#fill(`unread failed ${sentence(error)}`, () => empty('warn', 'The unread conversations could not be loaded', sentence(error), away('Try again', () => this.model.unread.more())));
+    } else this.#fill('nothing unread', () => empty('checks', 'Nothing unread', 'You have read everything there is.', away('Show all', () => this.#filter())));
+  }
+
+  /** Whoever does not see it hears how much the filter leaves. */
+  #tell() {
+    const { unread } = this.model;
+    if (!unread.isOn || this.searching) return say(this.told, '');
+    if (unread.isReading) return;
+    const { length } = this.model.listing.sorted().filter(({ unreadCount }) => unreadCount);
+    say(this.told, length ? `${length}${unread.hasMore ? ' or more' : ''} unread conversation${length > 1 ? 's' : ''}` : 'Nothing unread');
   }
 
   /** What is there already stays as it is, and so does the focus; else it goes to what takes its place. */
@@ -171,12 +210,14 @@ export class List {
     if (selected) row.button.setAttribute('aria-current', 'true');
     else row.button.removeAttribute('aria-current');
     row.button.replaceChildren(avatar(other, online), h('span.row-text', {},
-      h('span.row-top', {}, h('strong', { dir: 'auto' }, fullName(other)), online && h('span.unseen', {}, 'online'), last && h('time.quiet.small', { datetime: last.createdAt, title: fullTime(last.createdAt) }, stamp(last.createdAt))),
+      h('span.row-top', {}, h('strong', { dir: 'auto' }, fullName(other)), online && h('span.unseen', {}, 'online'), last && h('time.quiet.small', { datetime: last.createdAt, lang: language, title: fullTime(last.createdAt) }, stamp(last.createdAt))),
       h('span.row-bottom.small', {}, ...preview,
         unreadCount > 0 ? h('span.badge', {}, unreadCount > 99 ? '99+' : String(unreadCount), h('span.unseen', {}, ' unread')) : mine && last && !last.deletedAt && !unsent && h('span.mark', { title: last.isRead ? 'read' : 'sent' }, icon(last.isRead ? 'checks' : 'check')))));
     return row;
   }
 }
+
+const skeletons = (label) => h('div.skeletons', { role: 'status', 'aria-label': label }, ...Array.from({ length: 6 }, () => h('div.skeleton')));
 
 /** The end of an id, which tells two apart better than its beginning. */
 export const shortId = (id) => id?.slice(-6) ?? '';

@@ -27,6 +27,8 @@ export class Listing {
   retry = new Retry();
   /** How many were read in order; what was opened or begun since is there besides. */
   #inOrder = 0;
+  /** How many of those are there only because what is unread was read with all the others: they are no reason to read more in order. */
+  #besides = 0;
   /** More are being read. */
   #more = undefined;
   /** What is being read to take the place of all. */
@@ -45,7 +47,7 @@ export class Listing {
   // --- All of it anew ---
 
   begin() {
-    this.#fresh = { conversations: new Map(), hasMore: true, inOrder: 0 };
+    this.#fresh = { conversations: new Map(), hasMore: true, inOrder: 0, besides: 0 };
     this.#meanwhile = [];
   }
 
@@ -53,7 +55,7 @@ export class Listing {
   async read() {
     const fresh = this.#fresh;
     while (this.#lacks(fresh)) {
-      const left = Math.max(PAGE, this.conversations.size) - fresh.conversations.size;
+      const left = this.#least - fresh.conversations.size;
       // All are there, but not those that are open: they may be far down.
       const limit = left > 0 ? Math.min(MOST, Math.max(PAGE, left)) : MOST;
       const page = await this.chat.conversations.list({ limit, offset: fresh.inOrder || undefined });
@@ -63,10 +65,21 @@ export class Listing {
     }
   }
 
+  get #least() {
+    return Math.max(PAGE, this.conversations.size - this.#besides);
+  }
+
   /** As many as are listed, so that who is far down the list stays there, and those that are open, wherever they stand by now. */
   #lacks({ conversations, hasMore }) {
-    if (!hasMore || conversations.size < Math.max(PAGE, this.conversations.size)) return hasMore;
+    if (!hasMore || conversations.size < this.#least) return hasMore;
     return [...this.conversations.keys()].some((id) => !conversations.has(id) && this.isOpen(id));
+  }
+
+  /** What was read otherwise, wherever it stands: it is in the list that is being read. */
+  besides(conversations) {
+    const lacking = conversations.filter(({ id }) => !this.#fresh.conversations.has(id));
+    for (const conversation of lacking) this.#fresh.conversations.set(conversation.id, conversation);
+    this.#fresh.besides = lacking.length;
   }
 
   /** What was read is the list from now on. Returns whether it lacks one that was told of: it has moved from part to part. */
@@ -77,6 +90,7 @@ export class Listing {
     this.conversations = this.#fresh.conversations;
     this.hasMore = this.#fresh.hasMore;
     this.#inOrder = this.#fresh.inOrder;
+    this.#besides = this.#fresh.besides;
     this.drop();
     for (const { change } of told) change();
     const without = (one, other) => unreadOf([...one.values()].filter(({ id }) => !other.has(id)));

@@ -1,7 +1,7 @@
 // One message of a thread, and the lines between messages. An element is made once and then kept up to date.
 import { cutAt, firstWords, fullName, h, icon, iconButton, linked, say } from './dom.js';
 import { mayBeTaken, reason } from './failure.js';
-import { fullTime, timeOf } from './time.js';
+import { fullTime, isoDay, language, timeOf } from './time.js';
 
 const STATES = {
   queued: ['clock', 'waiting to be sent'],
@@ -35,7 +35,7 @@ export function messageElement(actions) {
   const text = h('p.content');
   const note = h('span.latency');
   const edited = h('span', {}, 'edited');
-  const time = h('time');
+  const time = h('time', { lang: language });
   const mark = h('span.mark');
   const unfold = h('button.unfold', {
     type: 'button', hidden: true,
@@ -114,6 +114,7 @@ export function messageElement(actions) {
   return element;
 }
 
-export const dayDivider = () => h('li.divider.day', {}, h('span'));
+/** Its text is another one when the day is over. */
+export const dayDivider = (when) => h('li.divider.day', {}, h('time', { lang: language, datetime: isoDay(when) }));
 
 export const newDivider = () => h('li.divider.new', {}, h('span', { role: 'separator', 'aria-label': 'New messages' }, 'New messages'));

@@ -45,7 +45,7 @@ export class MessageList {
     let yesterday = previous && dayKey(previous.createdAt);
     const show = (message, more) => {
       const day = dayKey(message.createdAt);
-      if (day !== yesterday) say(use(`day ${day}`, dayDivider).firstChild, dayName(message.createdAt));
+      if (day !== yesterday) say(use(`day ${day}`, () => dayDivider(message.createdAt)).firstChild, dayName(message.createdAt));
       if (message.seq && message.seq === firstNew) use('new', newDivider);
       const key = this.#key(message);
       const element = use(key, () => messageElement(this.actions));

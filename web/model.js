@@ -4,9 +4,11 @@ import { attend } from './attention.js';
 import { reason, Retry, sentence } from './failure.js';
 import { Latencies } from './latency.js';
 import { Listing } from './listing.js';
+import { Marks } from './marks.js';
 import { Outbox } from './outbox.js';
 import { Timeline } from './timeline.js';
 import { Typing } from './typing.js';
+import { UnreadFilter } from './unread_filter.js';
 
 /** Between two looks at what is left unread, while messages are deleted, or read elsewhere. */
 const RECOUNT_MS = 1_000;
@@ -28,8 +30,8 @@ export class Model {
   directory = true;
   me = undefined;
   #listeners = new Map();
-  /** Up to which `seq` conversations are to be marked as read, while a mark is under way. */
-  #marks = new Map();
+  /** Up to which `seq` this page has marked conversations, and in which list that is counted: `{upTo, list}`. */
+  #marked = new Map();
   #loading = '';
   /** What is shown of conversations may have gaps: they are to be read again. */
   #stale = false;
@@ -56,13 +58,21 @@ export class Model {
     this.#unattend = attend(chat);
     this.listing = new Listing(chat, {
       isOpen: (id) => Boolean(this.timelines.get(id)?.lookedAt),
-      marking: () => this.#marks.size > 0,
+      marking: () => this.marks.some,
       changed: () => {
         this.#watch();
         this.tell('conversations');
       },
       counted: () => this.tell('conversations'),
       failed: (error) => this.listing.retry.isAgain || this.tell('notice', `More conversations could not be loaded: ${reason(error)}`),
+    });
+    this.unread = new UnreadFilter(chat, this.listing, {
+      changed: () => this.tell('conversations'),
+      failed: (error) => this.unread.retry.isAgain || this.tell('notice', `More unread conversations could not be loaded: ${reason(error)}`),
+    });
+    this.marks = new Marks(chat, (error) => {
+      this.#failed(error);
+      this.#recount(); // it was taken for read
     });
     this.outbox = new Outbox(chat, {
       timelines: this.timelines,
@@ -127,8 +137,10 @@ export class Model {
     removeEventListener('online', this.#online);
     this.#retry.done();
     this.listing.retry.done();
+    this.unread.retry.done();
     this.typists.close();
     this.#unattend();
+    this.marks.flush();
     this.chat.close();
   }
 
@@ -166,6 +178,7 @@ export class Model {
     try {
       const [me] = await Promise.all([this.chat.users.get(this.chat.userId), listing.read()]);
       await listing.read();
+      await this.unread.readAnew();
       this.userId = me.id;
       this.me = me;
       if (listing.take()) this.#loading = 'again';
@@ -177,6 +190,7 @@ export class Model {
       this.#missed = undefined;
       this.#retry.done();
       listing.retry.done();
+      this.unread.retry.done();
     } catch (error) {
       listing.drop();
       if (this.state !== 'ready') this.state = error;
@@ -228,31 +242,26 @@ export class Model {
   }
 
   /**
-   * Marks what is shown as read, with one mark of a conversation under way at a time: the next one has all that came meanwhile.
-   * Failures are told by the connection's state, and by what is then unread again: the next message marks again.
+   * What goes up to `seq` has been seen, and is marked as read. Failures are told by the connection's state, and by what is then
+   * unread again: the next time that somebody looks it is marked again.
    */
-  async markRead(conversationId) {
+  markRead(conversationId, seq) {
     const conversation = this.conversations.get(conversationId);
-    const { last } = this.timeline(conversationId);
-    if (!conversation?.unreadCount || !last) return;
+    if (!conversation?.unreadCount || !seq || seq < conversation.firstUnreadSeq) return;
+    const timeline = this.timeline(conversationId);
+    const isAll = seq >= timeline.last?.seq && !timeline.hasNewer;
+    const isNew = ({ firstUnreadSeq }) => (it) => it >= (firstUnreadSeq ?? Infinity);
+    const seen = timeline.unreadUpTo(this.userId, seq);
+    if (!isAll && !seen.some(isNew(conversation))) return;
     this.listing.change(conversationId, (listed) => {
-      if (last.seq >= (listed.lastMessage?.seq ?? 0)) Object.assign(listed, ALL_READ); // else there is more that is not shown yet
+      this.#marked.set(conversationId, { upTo: seq, list: this.conversations });
+      // What was marked before, or has been read by the time that the list is, is not counted any more.
+      const left = listed.unreadCount - seen.filter(isNew(listed)).length;
+      if (left <= 0 || seq >= (listed.lastMessage?.seq ?? 0)) Object.assign(listed, ALL_READ);
+      else Object.assign(listed, { unreadCount: left, firstUnreadSeq: Math.max(seq + 1, listed.firstUnreadSeq) });
     });
     this.tell('conversations');
-    const underWay = this.#marks.has(conversationId);
-    this.#marks.set(conversationId, last.seq);
-    if (underWay) return;
-    try {
-      let marked;
-      do {
-        marked = this.#marks.get(conversationId);
-        await this.chat.markRead(conversationId, marked);
-      } while (this.#marks.get(conversationId) > marked);
-    } catch (error) {
-      this.#failed(error);
-      this.#recount(); // it was taken for read
-    }
-    this.#marks.delete(conversationId);
+    this.marks.mark(conversationId, seq, isAll);
   }
 
   /** As this page has it, if it has it. */
@@ -290,6 +299,7 @@ export class Model {
     if (missed || this.#missed) this.load(missed);
     if (this.#uncounted) this.#recount();
     this.listing.retry.now();
+    this.unread.retry.now();
     this.tell('back');
   }
 
@@ -342,7 +352,9 @@ export class Model {
       if (mine && upToSeq >= listed.lastSeq) Object.assign(listed, ALL_READ);
     });
     // In another window, up to somewhere: how many are left is known to the service.
-    if (mine && this.listing.unreadIn(conversationId)) this.#recount();
+    const marked = this.#marked.get(conversationId);
+    const isCounted = marked?.list === this.conversations && upToSeq <= marked.upTo;
+    if (mine && !isCounted && this.listing.unreadIn(conversationId)) this.#recount();
     this.tell('conversations');
     this.tell(conversationId);
   }

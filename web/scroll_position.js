@@ -45,6 +45,15 @@ export class ScrollPosition {
     return undefined;
   }
 
+  /** From which to which `seq` the messages of `elements` are in sight, of the last one its end; undefined where none is. */
+  seen(elements) {
+    const { bottom } = this.scroller.getBoundingClientRect();
+    const from = this.anchor(elements)?.element.message.seq;
+    const isSeen = (element) => element.message?.seq && element.getBoundingClientRect().bottom <= bottom + 1;
+    const to = [...elements].findLast(isSeen)?.message.seq;
+    return from && to && { from, to };
+  }
+
   /** Puts the anchor back to where it was. */
   hold({ element, offset }) {
     if (!element.isConnected) return;

@@ -1,7 +1,8 @@
 // What a search finds: people to talk to, and messages. Where people are not listed, those with whom there is a conversation.
 import { avatar, empty, fill, fullName, h, say } from './dom.js';
 import { mayHelp, passes, reason, Retry } from './failure.js';
-import { stamp } from './time.js';
+import { language, stamp } from './time.js';
+import { Turn } from './turn.js';
 
 const PAUSE_MS = 200;
 /** What was found for another text is shown as long as this, while the answer is on its way. */
@@ -13,7 +14,7 @@ export class Search {
   #timer;
   #outdated;
   #shown; // resolves when what was asked for last is; never, where something else is asked for before
-  #underWay = {}; // of each part: resolves when its question that is under way has ended, whatever came of it
+  #turns = { people: new Turn(), messages: new Turn() };
   #retry = new Retry();
   #again; // asks once more for all that could not be had; not while it is being asked for
 
@@ -92,9 +93,10 @@ export class Search {
   async #ask(asked, text, had = {}) {
     this.#again = undefined;
     const ask = (part, run) => (had[part] ?? run().then((answer) => ({ ...answer, asked }), (error) => ({ error })));
+    const isWanted = () => asked === this.#asked;
     const [people, messages] = await Promise.all([
-      ask('people', () => this.#findPeople(asked, text)),
-      ask('messages', () => this.#searchMessages(asked, text)),
+      ask('people', () => this.#findPeople(isWanted, text)),
+      ask('messages', () => this.#searchMessages(isWanted, text)),
     ]);
     if (asked !== this.#asked) return false;
     const again = (isAskedFor) => {
@@ -111,30 +113,18 @@ export class Search {
   }
 
   /** Those of one's own conversations are found also where nobody may list people, and however far down the list they are. */
-  async #findPeople(asked, text) {
-    const { chat, directory } = this.model;
-    if (directory) return this.#inTurn('people', asked, () => chat.users.list({ limit: MOST, ...(text && { q: text }) }));
+  async #findPeople(isWanted, text) {
+    const { chat, directory, unread } = this.model;
+    if (directory && !unread.isOn) return this.#turns.people.take(isWanted, () => chat.users.list({ limit: MOST, ...(text && { q: text }) }));
     if (!text) return { users: [] };
-    const { conversations, hasMore } = await this.#inTurn('people', asked, () => chat.conversations.list({ limit: MOST, q: text }));
+    const { conversations, hasMore } = await this.#turns.people.take(isWanted, () => chat.conversations.list({ limit: MOST, q: text, ...(unread.isOn && { unread: true }) }));
     return { users: conversations.map((conversation) => this.model.other(conversation)), hasMore };
   }
 
-  async #searchMessages(asked, text) {
-    if (!text) return { messages: [] };
-    return this.#inTurn('messages', asked, () => this.model.chat.search(text, { limit: MOST, snippets: true }));
-  }
-
-  /**
-   * The service lets one list by names and one search of a user run at a time, also where nobody waits for the answer any more:
-   * whoever types on asks for the text that stands there once the question of this part that is under way has ended, and for none
-   * of those in between.
-   */
-  async #inTurn(part, asked, run) {
-    while (this.#underWay[part]) await this.#underWay[part];
-    if (asked !== this.#asked) throw new Error('another text has been asked for'); // nobody looks at this answer
-    const answer = run();
-    this.#underWay[part] = answer.catch(() => {}).then(() => (this.#underWay[part] = undefined));
-    return answer;
+  /** Not among the conversations with something unread: the service knows no such search. */
+  async #searchMessages(isWanted, text) {
+    if (!text || this.model.unread.isOn) return { messages: [] };
+    return this.#turns.messages.take(isWanted, () => this.model.chat.search(text, { limit: MOST, snippets: true }));
   }
 
   #now() {
@@ -148,15 +138,16 @@ export class Search {
   #draw(text, people, messages) {
     const held = this.found.contains(document.activeElement);
     const others = people.users?.filter(({ id }) => id !== this.model.userId);
-    const { directory } = this.model;
+    const { directory, unread } = this.model;
     const wanted = text ? 'searched' : 'listed';
     const name = `${text ? 'more' : 'part'} of a name.`;
     const parts = [
-      this.#part(this.people, { heading: directory ? 'People' : 'Conversations', wanted, more: `type ${name}`, narrower: `Type ${name}` }, people, others?.map((user) => () => this.#person(user))),
+      this.#part(this.people, { heading: unread.isOn ? 'Unread conversations' : directory ? 'People' : 'Conversations', wanted, more: `type ${name}`, narrower: `Type ${name}` }, people, others?.map((user) => () => this.#person(user))),
       this.#part(this.messages, { heading: 'Messages', wanted, more: 'add a word.', narrower: 'Try rarer words, or more of them.' }, messages, messages.messages?.map((message) => () => this.#message(message))),
     ];
     const nothing = parts.every((said) => said === '');
-    const lacks = text ? ['search', 'Nothing found', `Neither a ${directory ? 'person' : 'conversation'} nor a message matches “${text}”. Messages are found by whole words.`]
+    const lacks = text && unread.isOn ? ['search', 'Nothing found', `Of those with something unread nobody’s name matches “${text}”.`]
+      : text ? ['search', 'Nothing found', `Neither a ${directory ? 'person' : 'conversation'} nor a message matches “${text}”. Messages are found by whole words.`]
       : ['users', 'Nobody to write to', directory ? 'pgchat sees no other users.' : 'This service lists no people.'];
     fill(this.nothing, nothing ? `nothing ${text}` : '', () => (nothing ? [empty(...lacks)] : []));
     if (held && !this.found.contains(document.activeElement)) (this.found.querySelector('button') ?? this.element.closest('.list')).focus();
@@ -196,7 +187,7 @@ export class Search {
     const who = message.senderId === this.model.userId ? 'You: ' : '';
     return h('li', {}, h('button.row', { type: 'button', onclick: () => this.openMessage(message) }, avatar(other),
       h('span.row-text', {},
-        h('span.row-top', {}, h('strong', { dir: 'auto' }, fullName(other)), h('time.quiet.small', { datetime: message.createdAt }, stamp(message.createdAt))),
+        h('span.row-top', {}, h('strong', { dir: 'auto' }, fullName(other)), h('time.quiet.small', { datetime: message.createdAt, lang: language }, stamp(message.createdAt))),
         h('span.excerpt.small', {}, who, h('bdi', {}, ...message.snippet.map(({ text, match }) => (match ? h('mark', {}, text) : text)))))));
   }
 }

@@ -2,6 +2,7 @@
 import { ChatError } from '../client/pgchat.js';
 import { avatar, empty, fill, fullName, h, icon, isComposing, say } from './dom.js';
 import { Retry, sentence } from './failure.js';
+import { Turn } from './turn.js';
 
 const PAUSE_MS = 200;
 const PATIENCE_MS = 15_000;
@@ -14,6 +15,7 @@ export class SignIn {
   #asked = 0;
   #timer;
   #retry = new Retry();
+  #turn = new Turn();
 
   constructor({ url, chosen, second, suggested, askToken, cancel }) {
     Object.assign(this, { url, second, chosen, suggested, askToken });
@@ -34,24 +36,32 @@ export class SignIn {
     this.#retry.cancel();
     const asked = ++this.#asked;
     if (!quiet && !this.people.childElementCount) this.#say('loading', () => [h('div.skeletons', { 'aria-label': 'Loading people' }, ...Array.from({ length: 4 }, () => h('div.skeleton')))]);
-    this.#timer = setTimeout(async () => {
-      const address = new URL('api/v1/users/', this.url);
-      address.searchParams.set('limit', '60');
-      if (this.input.value.trim()) address.searchParams.set('q', this.input.value.trim());
-      try {
-        const response = await fetch(address, { signal: AbortSignal.timeout(PATIENCE_MS) }).catch((cause) => Promise.reject(new ChatError('network', String(cause), { cause })));
-        const { status } = response;
-        const { users, hasMore, code = 'bad_response', message } = await response.json().catch(() => ({})); // a proxy's page
-        if (asked !== this.#asked) return;
-        if (status === 401) this.#token();
-        else if (users) this.#show(users, hasMore);
-        else throw new ChatError(code, message, { status });
-        const lacking = await this.#lacking(users ?? []);
-        if (asked === this.#asked) this.people.prepend(...lacking.map((user) => this.#row(user)));
-      } catch (error) {
-        if (asked === this.#asked) this.#failed(error);
-      }
-    }, asked === 1 ? 0 : PAUSE_MS);
+    this.#timer = setTimeout(() => this.#ask(asked), asked === 1 ? 0 : PAUSE_MS);
+  }
+
+  async #ask(asked) {
+    const isWanted = () => asked === this.#asked;
+    try {
+      const { status, users, hasMore, code = 'bad_response', message } = await this.#turn.take(isWanted, () => this.#list(this.input.value.trim()));
+      if (!isWanted()) return;
+      if (status === 401) this.#token();
+      else if (users) this.#show(users, hasMore);
+      else throw new ChatError(code, message, { status });
+      const lacking = await this.#lacking(users ?? []);
+      if (isWanted()) this.people.prepend(...lacking.map((user) => this.#row(user)));
+    } catch (error) {
+      if (isWanted()) this.#failed(error);
+    }
+  }
+
+  /** What the service says of those with `text` in their names, with the `status` of its answer. */
+  async #list(text) {
+    const address = new URL('api/v1/users/', this.url);
+    address.searchParams.set('limit', '60');
+    if (text) address.searchParams.set('q', text);
+    const response = await fetch(address, { signal: AbortSignal.timeout(PATIENCE_MS) }).catch((cause) => Promise.reject(new ChatError('network', String(cause), { cause })));
+    const answer = await response.json().catch(() => ({})); // a proxy's page
+    return { ...answer, status: response.status };
   }
 
   /** Who is suggested need not be among the first of so many people, who are there meanwhile. */

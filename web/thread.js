@@ -15,7 +15,10 @@ import { isFar } from './timeline.js';
 export class Thread {
   #window = new MessageWindow();
   #off = [];
-  #draw = () => this.#render();
+  #draw = () => {
+    this.#render();
+    this.reading.read(); // what has come into sight
+  };
   #retry = new Retry();
   #failure; // what waits for that
   #wanted; // where to begin, `{seq, snippet}`, while that has not come
@@ -29,9 +32,12 @@ export class Thread {
     this.jump = new Jump({ jump: () => this.toLatest(), leave: () => this.#focus() });
     this.announcer = new Announcer();
     this.element = h('div.thread', {}, this.scroller, this.jump.element, this.announcer.element);
-    this.reading = new Reading(model, { element: this.element, position: this.position, isOpening: () => Boolean(this.#wanted), changed: () => this.#updateJump() });
+    this.reading = new Reading(model, { element: this.element, position: this.position, seen: () => this.position.seen(this.messages.element.children), isOpening: () => Boolean(this.#wanted), changed: () => this.#updateJump() });
     // The keyboard of a phone, or a growing composer, takes room from below.
-    this.resized = new ResizeObserver(() => this.follow());
+    this.resized = new ResizeObserver(() => {
+      this.follow();
+      if (this.timeline) this.reading.read();
+    });
     this.resized.observe(this.scroller);
   }
 
@@ -99,7 +105,7 @@ export class Thread {
     const from = line < 0 ? messages.length - (atEnd ? STEP : MOST) : line - STEP;
     this.#showFrom(from, timeline.hasNewer || from + MOST < messages.length ? Math.min(messages.length, from + MOST) : Infinity);
     this.position.pinned = atEnd;
-    this.reading.opened(atEnd && !timeline.hasNewer);
+    this.reading.opened();
     const found = atEnd ? undefined : messages.find((message) => message.seq === seq);
     const place = found && this.messages.placeOf(found, snippet);
     this.#render();
@@ -168,9 +174,9 @@ export class Thread {
 
   // --- What is told ---
 
-  /** What can be seen may have been read: somebody looks, or looks again. */
+  /** What can be seen may have been read: somebody looks, or looks again; or nobody does any more. */
   read() {
-    this.reading.read();
+    if (this.timeline) this.reading.read();
   }
 
   /** The message with that id is being edited; without one, none is. */
@@ -261,7 +267,8 @@ export class Thread {
     if (!this.scroller.clientHeight) return;
     const up = this.position.moved();
     if (up) this.timeline.letGoNew();
-    if (this.position.settle(this.#window.isAtEnd, up)) this.reading.read();
+    this.position.settle(this.#window.isAtEnd, up);
+    this.reading.read();
     this.#updateJump();
     this.#more(up);
   }

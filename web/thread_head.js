@@ -1,6 +1,6 @@
 // Above the open conversation: with whom it is, whether they are there, and what shows the service at work.
 import { avatar, fill, fullName, h, iconButton, say } from './dom.js';
-import { lastSeen } from './time.js';
+import { language, lastSeen, stamp } from './time.js';
 
 export class ThreadHead {
   #face = h('span.face');
@@ -20,14 +20,23 @@ export class ThreadHead {
 
   /** Without a conversation nothing is said of anybody any more. */
   draw(conversation) {
-    if (!conversation) return say(this.#state, '');
+    if (!conversation) return this.#say('');
     const other = this.model.other(conversation);
     const presence = this.model.presence.get(other.id);
     const typing = this.model.typists.has(conversation.id);
-    const state = typing ? 'typing…' : presence?.isOnline ? 'Online' : presence ? lastSeen(presence.lastSeenAt) : '';
     fill(this.#face, `${other.id} ${fullName(other)} ${presence?.isOnline}`, () => [avatar(other, presence?.isOnline)]);
     say(this.#title, fullName(other));
     this.#state.classList.toggle('typing-text', typing);
-    say(this.#state, state);
+    if (typing) this.#say('typing…');
+    else if (presence?.isOnline) this.#say('Online');
+    else if (presence) this.#say(lastSeen(presence.lastSeenAt), presence.lastSeenAt);
+    else this.#say('');
+  }
+
+  /** `text` ends with the time of `when`, where there is one: that is in the language of times. */
+  #say(text, when) {
+    const time = when ? stamp(when) : '';
+    const parts = () => [text.slice(0, text.length - time.length), time && h('time', { datetime: when, lang: language }, time)].filter(Boolean);
+    fill(this.#state, text, parts);
   }
 }

@@ -9,6 +9,9 @@ const longDate = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'num
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' });
 const relativeDay = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
 
+/** The language of all of these, for `lang`: the page around them is English. */
+export const language = clock.resolvedOptions().locale;
+
 const DAY = 86_400_000;
 
 /** Whole days between the midnights of two moments. */
@@ -19,6 +22,12 @@ const capital = (text) => text.charAt(0).toLocaleUpperCase() + text.slice(1);
 export const timeOf = (when) => clock.format(new Date(when));
 export const exactTime = (when) => exact.format(when);
 export const fullTime = (when) => full.format(new Date(when));
+/** As `datetime` has it: the day where the reader is. */
+export function isoDay(when) {
+  const day = new Date(when);
+  return [day.getFullYear(), day.getMonth() + 1, day.getDate()].map((part) => String(part).padStart(2, '0')).join('-');
+}
+
 export const dayKey = (when) => new Date(when).toDateString();
 
 export function dayName(when) {

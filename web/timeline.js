@@ -268,6 +268,17 @@ export class Timeline {
     this.#found((first || counted[0])?.seq);
   }
 
+  /** The `seq`s of what is unread to `readerId` and goes up to `seq`, as far as it is loaded. */
+  unreadUpTo(readerId, upTo) {
+    return this.#to(readerId).filter(({ seq, isRead }) => seq <= upTo && !isRead).map(({ seq }) => seq);
+  }
+
+  /** Whether anything before `seq` may be unread to `readerId`, of what goes from `first` on. */
+  hasUnread(readerId, first, seq) {
+    const isLoaded = !this.hasOlder || this.messages[0]?.seq <= first;
+    return first < seq && (!isLoaded || this.unreadUpTo(readerId, seq - 1).some((it) => it >= first));
+  }
+
   /** What the other one has said to `readerId`. */
   #to(readerId) {
     return this.messages.filter(({ senderId, deletedAt }) => senderId !== readerId && !deletedAt);

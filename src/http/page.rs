@@ -21,8 +21,8 @@ const FILES: &[(&str, &str)] = files! {
     "tokens.css" "base.css" "shell.css" "list.css" "thread.css" "tools.css"
     "app.js" "pane.js" "banner.js" "dialogs.js" "sign_in.js" "model.js" "timeline.js" "list.js" "search.js" "announcer.js" "attention.js"
     "thread.js" "thread_head.js" "message_window.js" "message_list.js" "message.js" "scroll_position.js" "reading.js" "edges.js" "jump.js"
-    "composer.js" "drafts.js" "draw.js" "failure.js" "found.js" "frames.js" "insert.js" "latency.js" "listing.js" "notice.js" "outbox.js" "replica.js"
-    "dom.js" "time.js" "typing.js"
+    "composer.js" "drafts.js" "draw.js" "failure.js" "found.js" "frames.js" "insert.js" "latency.js" "listing.js" "marks.js" "notice.js" "outbox.js" "replica.js"
+    "dom.js" "time.js" "turn.js" "typing.js" "unread_filter.js" "viewport.js"
 };
 
 /// Nothing where the page is turned off: its paths are then as unknown as any other.

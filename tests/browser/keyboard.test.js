@@ -23,7 +23,7 @@ test('Tab goes through the page in the order in which it is read', async () => {
   assert.ok(tools.length >= 2);
   assert.deepEqual(seen.filter((name) => !tools.includes(name)), [
     'pgchat', 'API', 'Second user', 'Appearance: as the system has it',
-    'New conversation', 'Be somebody else', 'Search people and messages', ...rows,
+    'New conversation', 'Be somebody else', 'Search people and messages', 'Unread', ...rows,
     'A message from SQL', 'Frames of the socket', 'Messages', 'Message',
   ]);
   assert.ok(seen.indexOf('Messages') < seen.indexOf('Edit message: This one is mine'));

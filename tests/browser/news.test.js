@@ -1,7 +1,7 @@
 // What is new in the conversation that one looks at: the line above it, and what a screen reader is told.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { badge, heard, listen, reader, unread, waitsForOlder } from './reader.js';
+import { assertReadAsSeen, badge, heard, listen, noteMarks, reader, unread, waitsForOlder } from './reader.js';
 import { AMELIE, assertAtEnd, assertLast, at, box, bubble, drawn, eventually, held, lateFrames, LUKASZ, PHONE, post, replica, replicas, say, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
@@ -71,16 +71,18 @@ const scrollToLine = (page, text) => eventually(() => page.locator('.scroller').
 }), text);
 
 for (const [where, options] of [['a desktop', {}], ['a phone', PHONE]]) {
-  test(`where more is unread than fits, the conversation opens at the first of it, and all of it is read, on ${where}`, async () => {
+  test(`where more is unread than fits, the conversation opens at the first of it, what is seen is read, and at the end all of it, on ${where}`, async () => {
     const { conversation, page, open } = await openUnread(200, 150, options);
     await firstNew(page, 'number 51');
     await assertAtLine(page);
-    await eventually(() => unread(conversation), '0');
-    await badge(page).waitFor({ state: 'detached' });
+    const left = await assertReadAsSeen(page, conversation, 200);
+    assert.ok(left > 100 && left < 150, `${left} are left`);
     await assertAtLine(page);
     await page.getByRole('button', { name: 'Jump to the latest messages', exact: true }).click();
     await assertLast(page, 'number 200');
     await assertAtEnd(page);
+    await eventually(() => unread(conversation), '0');
+    await badge(page).waitFor({ state: 'detached' });
     // Of what comes while one is there nothing is new.
     await post(replica.url, LUKASZ, 'number 201', conversation);
     await assertLast(page, 'number 201');
@@ -117,7 +119,7 @@ test('the first unread message is looked for in the pages before the last one, t
   await firstNew(page, 'number 351');
   await assertAtLine(page);
   assert.equal(pages(), 3);
-  await eventually(() => unread(conversation), '0');
+  await assertReadAsSeen(page, conversation, 600);
 });
 
 test('who opens the conversation once more while the first unread message is looked for is led to it', async () => {
@@ -132,19 +134,8 @@ test('who opens the conversation once more while the first unread message is loo
   release();
   await firstNew(page, 'number 351');
   await assertAtLine(page);
-  await eventually(() => unread(conversation), '0');
+  await assertReadAsSeen(page, conversation, 600);
 });
-
-/** For `before`: up to which message the page marks, in `window.marks`. */
-const noteMarks = () => {
-  window.marks = [];
-  const { send } = WebSocket.prototype;
-  WebSocket.prototype.send = function (text) {
-    const { type, data } = JSON.parse(text);
-    if (type === 'mark_read') window.marks.push(data.upToSeq);
-    return send.call(this, text);
-  };
-};
 
 /** Scrolls down until `text` is the last message in the document. */
 const scrollDownTo = (page, text) => eventually(() => page.locator('.scroller').evaluate((it) => {
@@ -153,22 +144,26 @@ const scrollDownTo = (page, text) => eventually(() => page.locator('.scroller').
 }), text);
 
 for (const [where, options] of [['a desktop', {}], ['a phone', PHONE]]) {
-  test(`where the first unread message is very far up, the conversation opens there, and is read once one has come to its end, on ${where}`, async () => {
+  test(`where the first unread message is very far up, the conversation opens there, and all of it is read once one has come to its end, on ${where}`, async () => {
     const { conversation, page, open, pages } = await openUnread(700, 650, { ...options, before: noteMarks });
     await firstNew(page, 'number 51');
     await assertAtLine(page);
     await drawn(page);
     await assertAtLine(page);
-    // Who comes back before that is led there once more.
+    // Who comes back before that is led to what is below what was seen.
+    const left = await assertReadAsSeen(page, conversation, 700);
+    assert.ok(left > 600 && left < 650, `${left} are left`);
     await page.getByRole('textbox', { name: 'Message' }).press('Escape');
     await open();
-    await firstNew(page, 'number 51');
+    await firstNew(page, `number ${700 - left + 1}`);
     await assertAtLine(page);
     await badge(page, '99').waitFor({ state: 'attached' });
     await scrollDownTo(page, 'number 700');
     await eventually(() => unread(conversation), '0');
     await badge(page).waitFor({ state: 'detached' });
-    assert.deepEqual(await page.evaluate(() => window.marks), [700]);
+    const marks = (await page.evaluate(() => window.marks)).map(({ upTo }) => upTo);
+    assert.equal(marks.at(-1), 700);
+    assert.deepEqual(marks, [...new Set(marks)].toSorted((a, b) => a - b));
     // Who comes back then begins at the end. So many are not kept: older ones are read again.
     await page.getByRole('textbox', { name: 'Message' }).press('Escape');
     await open();
@@ -256,7 +251,9 @@ test('older messages that are slow to come withhold nothing that has come: the l
   await asked();
   await firstNew(page, 'number 501');
   await assertAtLine(page);
-  await eventually(() => unread(conversation), '0');
+  await drawn(page);
+  // What is above it has not been seen.
+  assert.equal(await unread(conversation), '250');
   release();
   await page.getByRole('img', { name: 'Loading messages' }).waitFor({ state: 'detached' });
   await drawn(page);
@@ -269,14 +266,14 @@ test('older messages that are slow to come withhold nothing that has come: the l
 test('what comes before one has read on to the end is below the same line', async () => {
   const { conversation, page } = await openUnread(200, 150);
   await firstNew(page, 'number 51');
-  await eventually(() => unread(conversation), '0');
+  const left = await assertReadAsSeen(page, conversation, 200);
   await post(replica.url, LUKASZ, 'number 201', conversation);
   const jump = page.getByRole('button', { name: 'Jump to the latest messages: 1 new', exact: true });
   await jump.waitFor();
   await drawn(page);
   await firstNew(page, 'number 51');
   await assertAtLine(page);
-  assert.equal(await unread(conversation), '1');
+  assert.equal(await unread(conversation), String(left + 1));
   await jump.click();
   await eventually(() => unread(conversation), '0');
   // Now one has: what comes while one looks at older ones is new by itself.
@@ -287,7 +284,7 @@ test('what comes before one has read on to the end is below the same line', asyn
   await firstNew(page, 'number 202');
 });
 
-test('a conversation that opens where nobody sees it is read once somebody does, at the first unread message as at the end', async () => {
+test('a conversation that opens where nobody sees it is read once somebody does, from the first unread message on', async () => {
   const { conversation, page } = await openUnread(200, 150, { before: () => Object.defineProperty(document, 'visibilityState', { value: 'hidden', configurable: true }) });
   await firstNew(page, 'number 51');
   await drawn(page);
@@ -296,7 +293,7 @@ test('a conversation that opens where nobody sees it is read once somebody does,
     Object.defineProperty(document, 'visibilityState', { value: 'visible' });
     document.dispatchEvent(new Event('visibilitychange'));
   });
-  await eventually(() => unread(conversation), '0');
+  await assertReadAsSeen(page, conversation, 200);
   await assertAtLine(page);
 });
 

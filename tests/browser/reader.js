@@ -1,5 +1,6 @@
 // Somebody who reads, for tests of what is unread and what is new.
-import { LUKASZ, post, replica, replicas } from './support.js';
+import assert from 'node:assert/strict';
+import { drawn, eventually, LUKASZ, post, replica, replicas } from './support.js';
 
 /** Somebody new, in conversation with Łukasz, who has said these things. */
 export async function reader(...said) {
@@ -27,3 +28,30 @@ export const listen = (page) => page.evaluate(() => {
 export const heard = (page) => page.evaluate(() => window.heard);
 
 export const badge = (page, count = '') => page.locator('.list .badge', { hasText: new RegExp(`^${count}\\b`) });
+
+/** The number of the last message whose end is in sight; the contents are "number 1", "number 2", ... */
+export const lowestSeen = (page) => page.locator('.scroller').evaluate((it) => {
+  const { bottom } = it.getBoundingClientRect();
+  const seen = [...document.querySelectorAll('.message')].findLast((message) => message.getBoundingClientRect().bottom <= bottom + 1);
+  return Number(/number (\d+)/.exec(seen.querySelector('.content').textContent)[1]);
+});
+
+/** Of `all` numbered messages those that were seen have been read, and none below them. */
+export async function assertReadAsSeen(page, conversation, all) {
+  const left = String(all - (await lowestSeen(page)));
+  await eventually(() => unread(conversation), left);
+  await drawn(page);
+  assert.equal(await unread(conversation), left);
+  return Number(left);
+}
+
+/** For `before`: up to which message the page marks, and when, as `{upTo, at}` in `window.marks`. */
+export const noteMarks = () => {
+  window.marks = [];
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (text) {
+    const { type, data } = JSON.parse(text);
+    if (type === 'mark_read') window.marks.push({ upTo: data.upToSeq, at: performance.now() });
+    return send.call(this, text);
+  };
+};
