@@ -222,7 +222,7 @@ impl Hub {
         let memory = &self.shared.memory;
         let look = |socket: &Socket| socket.mailbox.look_again();
         if memory.begins_to_run_short() {
-            let all = state.users.values().flat_map(|theirs| &theirs.sockets);
+            let all = state.users.values().flatten();
             all.filter(|socket| socket.behind() > 0).for_each(look);
         } else if memory.is_nearly_full() {
             state.sockets_of(recipients).for_each(look);
