@@ -284,7 +284,7 @@ pub(super) async fn validate(client: &Client, purpose: Purpose) -> Result<(), Er
         // SHARE UPDATE EXCLUSIVE, which an autovacuum holds as well.
         wait_for_autovacuum(client).await?;
         let validated = retries.run(client, row.try_get(0)?).await;
-        wait_briefly(client).await?;
+        let waits_briefly = wait_briefly(client).await;
         match validated {
             Err(error) if error.code() == Some(&SqlState::FOREIGN_KEY_VIOLATION) => {
                 log::warn!(
@@ -302,6 +302,7 @@ pub(super) async fn validate(client: &Client, purpose: Purpose) -> Result<(), Er
             }
             ended => ended?,
         }
+        waits_briefly?;
     }
     Ok(())
 }
