@@ -398,6 +398,7 @@ test('what is shown is marked as read, once, where there is anything to mark, an
   assert.deepEqual(service.marked, []);
   await service.answerAll();
   await marked;
+  assert.deepEqual(service.marked, [2]);
   await conversation.markRead();
   assert.deepEqual(service.marked, [2]);
   assert.deepEqual(conversation.messages.map(({ isRead }) => isRead), [true, true]);
