@@ -75,8 +75,8 @@ struct Shared {
     /// There is something to do earlier than the loop of that name knows.
     tell: Notify,
     look: Notify,
-    told: AtomicU64,
-    untold: AtomicU64,
+    notified: AtomicU64,
+    failed: AtomicU64,
     shown: AtomicU64,
 }
 
@@ -87,9 +87,9 @@ pub struct PresenceCounts {
     pub here: usize,
     pub watching: Watching,
     /// Changes that the database was told of.
-    pub told: u64,
+    pub notified: u64,
     /// Changes that it did not take.
-    pub untold: u64,
+    pub failed: u64,
     /// Frames that were shown, one for each socket.
     pub shown: u64,
 }
@@ -106,8 +106,8 @@ impl Presence {
                 sessions: AtomicU64::new(0),
                 tell: Notify::new(),
                 look: Notify::new(),
-                told: AtomicU64::new(0),
-                untold: AtomicU64::new(0),
+                notified: AtomicU64::new(0),
+                failed: AtomicU64::new(0),
                 shown: AtomicU64::new(0),
             }),
         }
@@ -226,7 +226,11 @@ impl Presence {
         };
         let outcome = shared.store.call_roll(roll, &changes).await;
         let done = matches!(outcome, Ok(true));
-        let counter = if done { &shared.told } else { &shared.untold };
+        let counter = if done {
+            &shared.notified
+        } else {
+            &shared.failed
+        };
         counter.fetch_add(changes.len() as u64, Ordering::Relaxed);
         let mut attendance = lock(&shared.attendance);
         attendance.told(roll, &changes, done, Instant::now());
@@ -318,8 +322,8 @@ impl Presence {
         PresenceCounts {
             here: lock(&shared.attendance).len(),
             watching: lock(&shared.watchers).counts(),
-            told: read(&shared.told),
-            untold: read(&shared.untold),
+            notified: read(&shared.notified),
+            failed: read(&shared.failed),
             shown: read(&shared.shown),
         }
     }

@@ -53,8 +53,8 @@ struct Shared {
     /// Each wakes the loop of the same name when something is due earlier than the loop expects.
     tell: Notify,
     expire: Notify,
-    told: AtomicU64,
-    untold: AtomicU64,
+    notified: AtomicU64,
+    failed: AtomicU64,
 }
 
 /// What there is at present, and what became of what was to be told.
@@ -65,9 +65,9 @@ pub struct TypingCounts {
     /// Conversations in which users of this replica are shown that the other one types.
     pub shown: usize,
     /// Changes that the database was told of.
-    pub told: u64,
+    pub notified: u64,
     /// Changes that it did not take.
-    pub untold: u64,
+    pub failed: u64,
 }
 
 impl Typing {
@@ -82,8 +82,8 @@ impl Typing {
                 indicators: Mutex::new(TypingIndicators::new(times)),
                 tell: Notify::new(),
                 expire: Notify::new(),
-                told: AtomicU64::new(0),
-                untold: AtomicU64::new(0),
+                notified: AtomicU64::new(0),
+                failed: AtomicU64::new(0),
             }),
         }
     }
@@ -219,13 +219,13 @@ impl Typing {
             let outcome = shared.store.notify_typing(shared.replica, &tellings).await;
             let count = u64::try_from(tellings.len()).unwrap_or(u64::MAX);
             let counter = match &outcome {
-                Ok(()) => &shared.told,
+                Ok(()) => &shared.notified,
                 Err(error) => {
                     log::debug!(
                         "{count} users' typing could not be told: {}",
                         error.with_cause()
                     );
-                    &shared.untold
+                    &shared.failed
                 }
             };
             counter.fetch_add(count, Ordering::Relaxed);
@@ -258,8 +258,8 @@ impl Typing {
         TypingCounts {
             here: lock(&shared.typists).len(),
             shown: lock(&shared.indicators).len(),
-            told: read(&shared.told),
-            untold: read(&shared.untold),
+            notified: read(&shared.notified),
+            failed: read(&shared.failed),
         }
     }
 }

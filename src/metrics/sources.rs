@@ -95,41 +95,41 @@ impl Sources {
     fn typing(&self, figures: &mut Figures<'_>) -> fmt::Result {
         let counts = self.live.typing().counts();
         figures.gauge(
-            "typing_here",
+            "typing_local_conversations",
             "Conversations in which users of this replica are typing, or just were",
             counts.here as f64,
         )?;
         figures.gauge(
-            "typing_shown",
+            "typing_shown_conversations",
             "Conversations in which users of this replica are shown that the other is typing",
             counts.shown as f64,
         )?;
         figures.counter(
-            "typing_told",
+            "typing_changes_notified",
             "Typing changes that were notified",
-            counts.told,
+            counts.notified,
         )?;
         figures.counter(
-            "typing_untold",
+            "typing_changes_failed",
             "Typing changes that the database did not take",
-            counts.untold,
+            counts.failed,
         )
     }
 
     fn presence(&self, figures: &mut Figures<'_>) -> fmt::Result {
         let counts = self.live.presence().counts();
         figures.gauge(
-            "presence_here",
+            "presence_local_users",
             "Users with an active socket here, or who had one until a moment ago",
             counts.here as f64,
         )?;
         figures.gauge(
-            "presence_watching",
+            "presence_watching_sockets",
             "Sockets that watch somebody's presence",
             counts.watching.sockets as f64,
         )?;
         figures.gauge(
-            "presence_watched",
+            "presence_watched_users",
             "Users whose presence is watched",
             counts.watching.users as f64,
         )?;
@@ -139,17 +139,17 @@ impl Sources {
             counts.watching.pairs as f64,
         )?;
         figures.counter(
-            "presence_told",
+            "presence_changes_notified",
             "Users of this replica whose coming or going was notified",
-            counts.told,
+            counts.notified,
         )?;
         figures.counter(
-            "presence_untold",
+            "presence_changes_failed",
             "Users whose coming or going the database did not take",
-            counts.untold,
+            counts.failed,
         )?;
         figures.counter(
-            "presence_shown",
+            "presence_frames",
             "Presence frames for sockets",
             counts.shown,
         )

@@ -126,7 +126,9 @@ impl Nginx {
         let path = dir.join("nginx.conf");
         fs::write(&path, config).expect("written");
         let log = dir.join("log");
-        let output = File::create(&log).expect("a log file");
+        // nginx opens its access log, /dev/stdout, once more: each writes at the end.
+        let output = File::options().append(true).create(true).open(&log);
+        let output = output.expect("a log file");
         let globals = format!("daemon off; pid {};", dir.join("pid").display());
         let process = Process::start(
             Command::new(program)

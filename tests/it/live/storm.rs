@@ -183,7 +183,7 @@ async fn connect_all(replica: &Replica, users: &[Uuid]) -> Vec<Socket> {
 }
 
 async fn shown(replica: &Replica) -> usize {
-    replica.api().metric("pgchat_presence_shown_total").await as usize
+    replica.api().metric("pgchat_presence_frames_total").await as usize
 }
 
 impl Stage {

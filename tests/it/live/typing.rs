@@ -221,7 +221,13 @@ async fn its_end_is_told_again_where_that_failed() {
         .await;
     types(&mut alice, conversation, false).await;
     sees(&mut boris, conversation, ALICE, false).await;
-    assert!(replica.api().metric("pgchat_typing_untold_total").await > 0.0);
+    assert!(
+        replica
+            .api()
+            .metric("pgchat_typing_changes_failed_total")
+            .await
+            > 0.0
+    );
 }
 
 /// However often a client changes its mind, and the last state arrives.
@@ -241,7 +247,10 @@ async fn a_burst_makes_one_notification_an_interval_and_its_last_state_is_told()
     }
     loop {
         let frame = boris.expect("typing").await;
-        let waits = there.api().metric("pgchat_typing_shown").await;
+        let waits = there
+            .api()
+            .metric("pgchat_typing_shown_conversations")
+            .await;
         if frame["data"]["isTyping"] == false && waits == 0.0 {
             break;
         }
