@@ -138,3 +138,24 @@ test('where a list takes too long one is told what shortens it: part of a name, 
   await field(page).fill('Zey');
   await said('People could not be searched: it took too long. Type more of a name.');
 });
+
+for (const [what, how] of Object.entries(WAYS)) {
+  test(`who says who they are while a list that ${what} is under way is answered after that one, and no text in between is asked for`, async () => {
+    const page = await visit(replica.url, FORGIVEN);
+    const rows = page.locator('.people .row');
+    await rows.first().waitFor();
+    const { asked, answer } = await slow(page);
+    // The pause after typing is over, as the page's own timers tell.
+    const typed = async (text) => {
+      await page.getByRole('searchbox').fill(text);
+      await page.evaluate(() => new Promise((over) => setTimeout(over, 200)));
+    };
+    for (const text of ['Ze', 'Zey', 'Zeyn', 'Zeyne', 'Omar']) await typed(text);
+    await drawn(page);
+    assert.deepEqual(asked, ['Ze']);
+    answer(how);
+    await eventually(() => rows.count(), 1);
+    await rows.filter({ hasText: 'Omar' }).waitFor();
+    assert.deepEqual(asked, ['Ze', 'Omar']);
+  });
+}
