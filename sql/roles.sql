@@ -126,7 +126,7 @@ declare
     'chat_hold_replica', 'chat_identity', 'chat_incarnation', 'chat_inner_batch', 'chat_is_invisible', 'chat_is_own', 'chat_is_participant',
     'chat_json_text', 'chat_json_time', 'chat_json_uuid', 'chat_judge_author', 'chat_judge_stranger', 'chat_last_time', 'chat_leave',
     'chat_link_users', 'chat_list_conversations', 'chat_list_matching_conversations', 'chat_list_messages', 'chat_list_messages_after', 'chat_list_messages_before',
-    'chat_list_users', 'chat_listed_conversation_json', 'chat_mark_read', 'chat_mark_read_many', 'chat_matching_conversations', 'chat_max_payload', 'chat_message_event_data', 'chat_message_event_head', 'chat_message_json',
+    'chat_list_users', 'chat_list_users_of', 'chat_listed_conversation_json', 'chat_mark_read', 'chat_mark_read_many', 'chat_matching_conversations', 'chat_max_payload', 'chat_message_event_data', 'chat_message_event_head', 'chat_message_json',
     'chat_messages_after_delete', 'chat_messages_after_insert', 'chat_messages_after_update', 'chat_messages_before_delete',
     'chat_messages_before_insert', 'chat_messages_before_update', 'chat_messages_note_snapshot', 'chat_missed', 'chat_moment_after', 'chat_name_has', 'chat_new_conversation_json',
     'chat_notify_typing', 'chat_open_conversation', 'chat_open_roll', 'chat_outer_batch', 'chat_own_xid', 'chat_participants',

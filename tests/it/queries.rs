@@ -4,6 +4,7 @@
 //! `a_query_reads_what_it_returns` counts at a size that every run of the tests can afford. `report`, which `make queries`
 //! runs, measures at 10,000 and at 1,000,000 messages and writes `docs/queries.md` and `docs/queries/plans.md`.
 
+mod by_ids;
 mod list;
 
 use std::fmt::Write;

@@ -206,6 +206,8 @@ async fn lists_of_users_that_take_long_leave_everything_else_its_connections() {
     within("a user", api.get(&format!("/api/v1/users/{CARLA}")))
         .await
         .ok(200);
+    let by_ids = format!("/api/v1/users?ids={CARLA},{GRETA}");
+    within("users by their ids", api.get(&by_ids)).await.ok(200);
     assert_eq!(held.database.count(LOCK_WAITERS).await, 2);
     held.gate.open().await;
     while let Some(reply) = within("an answer", asked.join_next()).await {

@@ -93,7 +93,7 @@ fn own_user_described(is_default: bool) -> &'static str {
     }
 }
 
-/// In jwt mode a parameter `user_id` or `with` may be `me`.
+/// In jwt mode a parameter `user_id` or `with` may be `me`, and so may each of `ids`.
 fn allow_me(document: &mut Value) {
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     let operations = paths.flat_map(|(_, item)| item.as_object_mut().into_iter().flatten());
@@ -104,6 +104,11 @@ fn allow_me(document: &mut Value) {
         if parameter["name"] == "user_id" || parameter["name"] == "with" {
             let described = own_user_described(is_default);
             parameter["schema"] =
+                json!({"type": "string", "pattern": ID_OR_ME, "description": described});
+        }
+        if parameter["name"] == "ids" {
+            let described = own_user_described(false);
+            parameter["schema"]["items"] =
                 json!({"type": "string", "pattern": ID_OR_ME, "description": described});
         }
     }
