@@ -14,8 +14,8 @@ async fn held(more: &[(&str, &str)]) -> Held {
     let function = Function {
         name: "chat_unread_count",
         types: "uuid",
-        returns: "bigint",
-        call: "return chat_unread_count_at_once($1)",
+        returns: "table (unread_messages bigint, unread_conversations bigint)",
+        call: "return query select * from chat_unread_count_at_once($1)",
     };
     Held::set(function, more).await
 }

@@ -181,8 +181,8 @@ async fn a_replay_that_has_waited_for_a_connection_has_its_own_time_to_be_read()
     let function = Function {
         name: "chat_unread_count",
         types: "uuid",
-        returns: "bigint",
-        call: "return chat_unread_count_at_once($1)",
+        returns: "table (unread_messages bigint, unread_conversations bigint)",
+        call: "return query select * from chat_unread_count_at_once($1)",
     };
     let gate = Gate::before(&database, function, "true").await;
     // One connection for requests; tokens, so that nobody is asked about whose user is known.
