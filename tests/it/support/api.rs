@@ -187,6 +187,13 @@ impl Api {
         answer["unreadConversations"].as_i64().expect("a number")
     }
 
+    /// What has happened to the user since a cursor, or where they are.
+    pub async fn events(&self, user: Uuid, cursor: Option<&str>) -> Reply {
+        let query = cursor.map(|cursor| format!("?cursor={cursor}"));
+        let path = format!("/api/v1/chat/users/{user}/events");
+        self.get(&(path + &query.unwrap_or_default())).await
+    }
+
     /// `query` is the whole query string.
     pub async fn search(&self, user: Uuid, query: &str) -> Reply {
         let path = format!("/api/v1/chat/users/{user}/search?{query}");
