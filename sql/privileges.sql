@@ -178,7 +178,7 @@ declare
     'chat_store_message', 'chat_send_messages', 'chat_open_conversation', 'chat_mark_read', 'chat_mark_read_many', 'chat_edit_message', 'chat_delete_message',
     'chat_notify_typing',
     -- reading
-    'chat_list_users', 'chat_get_user', 'chat_active_users',
+    'chat_list_users', 'chat_list_users_of', 'chat_get_user', 'chat_active_users',
     'chat_list_conversations', 'chat_list_matching_conversations', 'chat_get_conversation', 'chat_conversation_exists', 'chat_is_participant', 'chat_participants',
     'chat_list_messages', 'chat_list_messages_before', 'chat_list_messages_after', 'chat_get_message', 'chat_unread_count',
     'chat_search', 'chat_search_tidy',

@@ -126,7 +126,7 @@ declare
     'chat_hold_replica', 'chat_identity', 'chat_incarnation', 'chat_inner_batch', 'chat_is_invisible', 'chat_is_own', 'chat_is_participant',
     'chat_json_text', 'chat_json_time', 'chat_json_uuid', 'chat_judge_author', 'chat_judge_stranger', 'chat_last_time', 'chat_leave',
     'chat_link_users', 'chat_list_conversations', 'chat_list_matching_conversations', 'chat_list_messages', 'chat_list_messages_after', 'chat_list_messages_before',
-    'chat_list_users', 'chat_listed_conversation_json', 'chat_mark_read', 'chat_mark_read_many', 'chat_matching_conversations', 'chat_max_payload', 'chat_message_event_data', 'chat_message_event_head', 'chat_message_json',
+    'chat_list_users', 'chat_list_users_of', 'chat_listed_conversation_json', 'chat_mark_read', 'chat_mark_read_many', 'chat_matching_conversations', 'chat_max_payload', 'chat_message_event_data', 'chat_message_event_head', 'chat_message_json',
     'chat_messages_after_delete', 'chat_messages_after_insert', 'chat_messages_after_update', 'chat_messages_before_delete',
     'chat_messages_before_insert', 'chat_messages_before_update', 'chat_messages_note_snapshot', 'chat_missed', 'chat_moment_after', 'chat_name_has', 'chat_new_conversation_json',
     'chat_notify_typing', 'chat_open_conversation', 'chat_open_roll', 'chat_outer_batch', 'chat_own_xid', 'chat_participants',
@@ -137,7 +137,7 @@ declare
     'chat_search_index', 'chat_search_index_ddl', 'chat_search_indexes', 'chat_search_is_ready', 'chat_search_keys',
     'chat_search_languages', 'chat_search_matches', 'chat_search_part', 'chat_search_portion', 'chat_search_query', 'chat_search_scope', 'chat_search_seed',
     'chat_search_snippet', 'chat_search_text', 'chat_search_tidy', 'chat_search_walk', 'chat_search_words', 'chat_seen_seq', 'chat_send_message', 'chat_send_messages', 'chat_settle_identity', 'chat_share_unread',
-    'chat_snapshot', 'chat_store_message', 'chat_summary_json', 'chat_sweep_replicas', 'chat_sweep_tickets', 'chat_timeline_now', 'chat_told',
+    'chat_snapshot', 'chat_store_message', 'chat_summary_json', 'chat_sweep_replicas', 'chat_sweep_tickets', 'chat_timeline_now', 'chat_told', 'chat_touched',
     'chat_try_replica', 'chat_try_users', 'chat_unread_count', 'chat_user_json', 'chat_user_summary_json', 'chat_users',
     'chat_users_columns', 'chat_users_on_roll', 'chat_users_plan', 'chat_users_table', 'chat_uuid_v7', 'chat_was_referred', 'chat_why_unchanged'];
   item record;

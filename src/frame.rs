@@ -34,6 +34,19 @@ impl Frame {
         }
     }
 
+    /// Of a durable event, for an answer in which one cursor stands for all.
+    pub fn listed(
+        event_type: EventType<'_>,
+        data: &str,
+        user: UserId,
+        timestamp: UnixSeconds,
+    ) -> Self {
+        Self {
+            kind: event_type.kind(),
+            text: relayed(event_type.name(), data, user, timestamp, None),
+        }
+    }
+
     /// Of how something is at the moment: `data` is JSON and relayed as it is, and no cursor goes with it.
     pub fn momentary(kind: FrameType, data: &str, user: UserId, timestamp: UnixSeconds) -> Self {
         Self {

@@ -10,6 +10,7 @@ mod client;
 mod conversations;
 mod cors;
 pub mod docs;
+mod events;
 mod extract;
 mod fields;
 mod files;
@@ -70,6 +71,7 @@ fn with_room(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(R
         conversations::routes(&services),
         users::routes(&services),
         search::routes(&services),
+        events::routes(&services),
         ws,
         tickets::routes(&services),
         probes::routes(&services),

@@ -1,13 +1,16 @@
 //! Turns of reads over HTTP: pages of lists, single objects, counts. Reading costs no writes, so no rate limits it; but a user who asks
 //! without a pause, or for what takes long, must leave the others their connections to the database.
 //!
-//! Lists of users have turns of their own ([`Reads::directory_turn`]), and so have searches ([`Store::search`]).
+//! Lists of users have turns of their own ([`Reads::directory_turn`]), and so have searches ([`Store::search`]); what a user missed is read in
+//! those of sockets that come back ([`Reads::replay_turn`]).
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::limits::Holder;
+use crate::model::UserId;
+use crate::replay::{Replay, ReplayTurn};
 use crate::store::Store;
 
 /// When one who had too many reads at a time may ask again: by then some have usually been answered.
@@ -54,6 +57,13 @@ impl Reads {
         }
     }
 
+    /// The turn of `user` to be told what they missed, which is read as for a socket that comes back: whoever asks for it stands in the line of
+    /// the user's sockets, and keeps no other read waiting. Whoever asks for many users has the turns of all of these.
+    pub async fn replay_turn(&self, replay: &Replay, user: UserId) -> Result<ReplayTurn, Error> {
+        let turn = replay.acquire_within(user, self.most).await?;
+        turn.ok_or_else(|| self.too_many())
+    }
+
     fn too_many(&self) -> Error {
         Error::TooManyRequests {
             message: format!("more than {} reads at a time", self.most),
@@ -69,7 +79,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::model::{ConversationId, UserId};
+    use crate::model::ConversationId;
     use crate::testing;
 
     fn reads(more: &[(&str, &str)]) -> Reads {

@@ -1,9 +1,11 @@
-//! What a client missed: the reading side of `?cursor=`.
+//! What a client missed: the reading side of `?cursor=`, on a socket and over HTTP.
 //!
 //! Order of a session's start: register with the hub (live events then wait in its queue), resume,
-//! send the frames, go live, skipping what was sent already.
+//! send the frames, go live, skipping what was sent already. Over HTTP nothing follows live, so nothing is registered and
+//! remembered: who asks again is told once more what is at or above their cursor.
 
 mod rows;
+mod since;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -14,9 +16,12 @@ use crate::limits::{Holder, MemoryBudget, Reservation};
 use crate::model::MessageId;
 use crate::model::{UnixSeconds, UserId};
 use crate::position::{Cursor, Horizon, Incarnation, Snapshot};
-use crate::store::{Change, MissedChanges, MissedRead, Permit, Store};
+use crate::store::{MissedChanges, MissedRead, Store};
 
 use rows::Rows;
+use since::{Since, Told};
+
+pub use since::CaughtUp;
 
 /// Bytes that sockets remember of their replays, all together, while something that they were sent may come once more.
 const REMEMBERED: usize = 64 * 1024 * 1024;
@@ -57,10 +62,10 @@ impl From<&Config> for ReplayLimits {
     }
 }
 
-/// A user's turn to be read for, until it is dropped.
+/// A user's turn to be read for, until it is dropped and what it reads has ended.
 pub struct ReplayTurn {
     user: UserId,
-    _permit: Permit,
+    store: Store,
 }
 
 /// How a client with a cursor goes on.
@@ -113,23 +118,85 @@ impl Replay {
         ahead: impl Future<Output = ()>,
     ) -> Result<ReplayTurn, Error> {
         let permit = self.store.turn_of_replays(user, ahead).await?;
-        Ok(ReplayTurn {
-            user,
-            _permit: permit,
-        })
+        let store = self.store.in_turn(permit);
+        Ok(ReplayTurn { user, store })
+    }
+
+    /// The same for a request of the user's, in the line of their sockets; none where as many as `most` of these are read for or wait.
+    pub async fn acquire_within(
+        &self,
+        user: UserId,
+        most: usize,
+    ) -> Result<Option<ReplayTurn>, Error> {
+        let store = self.store.in_turn_of_replays(user, most).await?;
+        Ok(store.map(|store| ReplayTurn { user, store }))
     }
 
     /// Reads everything since `cursor` of the user whose turn it is. Call it after the socket is registered with the hub.
     ///
     /// `Unavailable` when the database is.
     pub async fn resume(&self, turn: ReplayTurn, cursor: &str) -> Result<Resume, Error> {
-        let user = turn.user;
-        let Some(position) = self.hub.position() else {
-            return Err(Error::unavailable("the service is starting"));
+        let since = match self.read(&turn, cursor).await? {
+            Told::Since(since) => since,
+            Told::ResyncRequired { reason, cursor } => {
+                return Ok(Resume::ResyncRequired { reason, cursor });
+            }
         };
-        let incarnation = self.hub.incarnation();
         let resync = |reason| {
             Ok(Resume::ResyncRequired {
+                reason,
+                cursor: since.reached.encode(),
+            })
+        };
+        let user = turn.user;
+        let size = since.changes.iter().map(|change| change.data.len()).sum();
+        let Some(reservation) = self.budget.reserve(Holder::User(user), size) else {
+            return resync("too much that was missed waits for its clients to take it");
+        };
+        let remembered = self.room_to_remember(user, since.changes.len(), &since.snapshot);
+        let Some(remembered) = remembered else {
+            return resync("too much of what was missed may come once more");
+        };
+        let missed = Missed::new(since, (reservation, remembered));
+        Ok(Resume::Missed(missed))
+    }
+
+    /// Where somebody is who has loaded everything from now on.
+    ///
+    /// `Unavailable` before the listener has begun.
+    pub fn position(&self) -> Result<String, Error> {
+        Ok(self.database_position()?.encode())
+    }
+
+    /// Reads everything since `cursor` of the user whose turn it is, for a caller who has no socket, and is told nothing of what comes later;
+    /// without one nothing, and where to go on from. `NotFound` when there is no such user, `Unavailable` when the database is.
+    pub async fn catch_up(
+        &self,
+        turn: ReplayTurn,
+        cursor: Option<&str>,
+    ) -> Result<CaughtUp, Error> {
+        let user = turn.user;
+        turn.store.require_user(user).await?;
+        let Some(cursor) = cursor else {
+            return Ok(CaughtUp {
+                events: Vec::new(),
+                cursor: self.position()?,
+            });
+        };
+        Ok(self.read(&turn, cursor).await?.listed(user))
+    }
+
+    fn database_position(&self) -> Result<Cursor, Error> {
+        let position = self.hub.position();
+        position.ok_or_else(|| Error::unavailable("the service is starting"))
+    }
+
+    async fn read(&self, turn: &ReplayTurn, cursor: &str) -> Result<Told, Error> {
+        // Before the reading, which so has all that had ended by then.
+        let position = self.database_position()?;
+        let incarnation = self.hub.incarnation();
+        let resync = |reason| {
+            Ok(Told::ResyncRequired {
                 reason,
                 cursor: position.encode(),
             })
@@ -143,8 +210,8 @@ impl Replay {
             false => 0,
         };
         let bytes = i64::try_from(self.limits.bytes).unwrap_or(i64::MAX);
-        let read = self.store.missed(user, asked.horizon, limit, bytes).await?;
-        let MissedRead::Changes(read) = read else {
+        let read = turn.store.missed(turn.user, asked.horizon, limit, bytes);
+        let MissedRead::Changes(read) = read.await? else {
             // With the same cursor it would take as long the next time, and each time after that.
             return resync("what happened since the cursor takes too long to read");
         };
@@ -174,27 +241,18 @@ impl Replay {
         if changes.len() > self.limits.events || too_large {
             return resync("too much has happened since the cursor");
         }
-        let size = changes.iter().map(|change| change.data.len()).sum();
-        let Some(reservation) = self.budget.reserve(Holder::User(user), size) else {
-            return resync("too much that was missed waits for its clients to take it");
-        };
-        let Some(remembered) = self.room_to_remember(user, changes.len(), &snapshot) else {
-            return resync("too much of what was missed may come once more");
-        };
         // The hub's horizon was flushed and is below that snapshot; what it is above was sent.
         let reached = Cursor {
             identity: position.identity,
             horizon: position.horizon.max(asked.horizon),
         };
-        let missed = Missed::new(
+        Ok(Told::Since(Since {
+            asked,
+            reached,
             changes,
-            &asked,
-            &reached,
             snapshot,
             incarnation,
-            (reservation, remembered),
-        );
-        Ok(Resume::Missed(missed))
+        }))
     }
 
     /// For what a socket of this user remembers of so many events, and of which transactions were open. `None`: there is none left.
@@ -216,14 +274,14 @@ impl Replay {
 impl Missed {
     /// All frames but the last carry the cursor that was asked for: the order is by conversation, so only
     /// the end of it is a new position.
-    fn new(
-        changes: Vec<Change>,
-        asked: &Cursor,
-        reached: &Cursor,
-        snapshot: Snapshot,
-        incarnation: Option<Incarnation>,
-        (unsent, remembered): (Reservation, Reservation),
-    ) -> Self {
+    fn new(since: Since, (unsent, remembered): (Reservation, Reservation)) -> Self {
+        let Since {
+            asked,
+            reached,
+            changes,
+            snapshot,
+            incarnation,
+        } = since;
         let seen_below = asked.horizon;
         let (asked, reached) = (asked.encode(), reached.encode());
         let now = UnixSeconds::now();

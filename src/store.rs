@@ -32,7 +32,6 @@ use std::time::Duration;
 use deadpool_postgres::Status;
 use tokio::time::Instant;
 
-pub use admission::Permit;
 pub use changes::{Change, MissedChanges, MissedRead, ReadBack, RowBack, RowId};
 pub use connect::{
     ConnectError, Connector, DbConnection, RenewablePool, Session, Way, check_ca_file,

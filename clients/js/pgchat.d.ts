@@ -328,8 +328,8 @@ export interface ChatClient {
     get(messageId: string): Promise<Message>;
   };
   users: {
-    /** By last name, first name, id. `q`: any part of the full name, in either order. All users, or those of one `role`, or those who are `active` (`false`: are not), or both. */
-    list(query?: Page & { q?: string; role?: Role | (string & {}); active?: boolean }): Promise<{ users: User[]; hasMore: boolean }>;
+    /** By last name, first name, id. `q`: any part of the full name, in either order. All users, or those of one `role`, or those who are `active` (`false`: are not), or those of 1 to 100 `ids`, or who is all of that. */
+    list(query?: Page & { q?: string; role?: Role | (string & {}); active?: boolean; ids?: string[] }): Promise<{ users: User[]; hasMore: boolean }>;
     get(userId: string): Promise<User>;
   };
 }

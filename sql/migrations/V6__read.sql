@@ -368,8 +368,9 @@ begin
 end
 $$;
 
--- Reads the entries of the unread messages in their index and nothing else.
-create function chat_unread_count(user_id uuid) returns bigint
+-- How many messages a user has not read, and in how many conversations. Reads the entries of these messages in their index, where those of a
+-- conversation stand together, and nothing else.
+create function chat_unread_count(user_id uuid, out unread_messages bigint, out unread_conversations bigint)
 language plpgsql stable
 security definer
 set search_path from current
@@ -378,6 +379,10 @@ set enable_seqscan = off
 as $$
 #variable_conflict use_variable
 begin
-  return (select count(*) from messages m where m.reader_id = user_id and not m.is_read and m.deleted_at is null);
+  select coalesce(sum(c.messages), 0)::bigint, count(*)
+    into unread_messages, unread_conversations
+    from (select count(*) as messages from messages m
+           where m.reader_id = user_id and not m.is_read and m.deleted_at is null
+           group by m.conversation_id) c;
 end
 $$;

@@ -191,6 +191,37 @@ begin
 end
 $$;
 
+-- Those of a user's conversations in which something may have happened at or above `horizon`, found from what has happened to everybody;
+-- null where that is more than `most` rows. Stops as soon as it knows.
+create function chat_touched(reader uuid, horizon xid8, most bigint) returns uuid[]
+language plpgsql stable
+set search_path from current
+set enable_seqscan = off
+-- Row by row, and not what may be all there is before the first.
+set enable_bitmapscan = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_variable
+declare
+  xmax constant xid8 := pg_snapshot_xmax(pg_current_snapshot());
+begin
+  return (
+    select case when count(*) <= most
+                then coalesce(array_agg(distinct k.conversation) filter (where reader in (k.one, k.other)), '{}') end
+      -- Of messages also those with numbers above the snapshot's end: their own insertion may be below it.
+      from (select m.conversation_id, m.sender_id, m.reader_id from messages m
+             where greatest(m.change_xid, m.read_xid) >= horizon
+            union all
+            select c.id, c.participant1_id, c.participant2_id from conversations c
+             where c.create_xid >= horizon and c.create_xid < xmax
+            union all
+            select t.conversation_id, t.sender_id, t.reader_id from chat_tombstones t
+             where t.change_xid >= horizon and t.change_xid < xmax
+             limit most + 1) k (conversation, one, other));
+end
+$$;
+
 -- Every event of one user at or above `horizon`, once for each changed row; stops after `max_rows`, or at `max_bytes` of data:
 -- the event that would be too much comes without its data, and is the last.
 -- A row that was only marked as read comes as message_updated, beside the messages_read of its conversation.
@@ -207,7 +238,9 @@ set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_variable
 declare
-  -- Conversations of a user that may each be looked at, and rows that may instead be looked through.
+  -- Rows of everybody's that are looked through first, of any user; conversations of a user that may each be looked at; and rows that are
+  -- looked through instead where these are more.
+  little constant bigint := 32;
   many constant bigint := 5000;
   few constant bigint := 10000;
   item chat_change;
@@ -215,22 +248,13 @@ declare
   -- Those of the reader's conversations in which something may have happened; null: all of them.
   candidates uuid[];
 begin
+  -- Where little has happened since, that says to which of the reader's conversations. Who asks again and again mostly learns of nothing.
+  candidates := chat_touched(reader, horizon, little);
   -- Who has very many conversations is told what has happened from what has happened to everybody, where that is less.
-  if (select count(*) from (select from conversations c where c.participant1_id = reader limit many + 1) c)
-     + (select count(*) from (select from conversations c where c.participant2_id = reader limit many + 1) c) > many then
-    select case when count(*) <= few
-                then coalesce(array_agg(distinct k.conversation) filter (where reader in (k.one, k.other)), '{}') end
-      into candidates
-      -- Of messages also those with numbers above the snapshot's end: their own insertion may be below it.
-      from (select m.conversation_id, m.sender_id, m.reader_id from messages m
-             where greatest(m.change_xid, m.read_xid) >= horizon
-            union all
-            select c.id, c.participant1_id, c.participant2_id from conversations c
-             where c.create_xid >= horizon and c.create_xid < pg_snapshot_xmax(pg_current_snapshot())
-            union all
-            select t.conversation_id, t.sender_id, t.reader_id from chat_tombstones t
-             where t.change_xid >= horizon and t.change_xid < pg_snapshot_xmax(pg_current_snapshot())
-             limit few + 1) k (conversation, one, other);
+  if candidates is null
+     and (select count(*) from (select from conversations c where c.participant1_id = reader limit many + 1) c)
+         + (select count(*) from (select from conversations c where c.participant2_id = reader limit many + 1) c) > many then
+    candidates := chat_touched(reader, horizon, few);
   end if;
   for item in
     with bound as materialized (

@@ -251,11 +251,15 @@ pub(super) async fn mark_read(conversation: Segment, call: Call) -> Result<Respo
 pub(super) struct Unread {
     #[schema(value_type = Uuid)]
     user_id: UserId,
+    /// Messages.
     #[schema(minimum = 0)]
     unread_count: i64,
+    /// Conversations that have some of them.
+    #[schema(minimum = 0)]
+    unread_conversations: i64,
 }
 
-/// How many messages a user has not read, over all conversations.
+/// How many messages a user has not read, over all conversations, and in how many of these.
 #[utoipa::path(
     get, path = "/api/v1/chat/users/{user_id}/unread-count", tag = "conversations", operation_id = "unreadCount",
     params(("user_id" = Uuid, Path, description = "the user", example = "11111111-1111-4111-8111-111111111111")),
@@ -267,9 +271,11 @@ pub(super) async fn unread_count(user: Segment, call: Call) -> Result<Response, 
     let user = caller.act_for(user)?;
     let holder = caller.holder(Holder::User(user));
     let store = call.services.reads.turn(holder).await?;
+    let unread = store.unread_count(user).await?;
     let unread = Unread {
         user_id: user,
-        unread_count: store.unread_count(user).await?,
+        unread_count: unread.messages,
+        unread_conversations: unread.conversations,
     };
     Ok(json_response(StatusCode::OK, &unread))
 }

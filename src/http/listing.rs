@@ -6,7 +6,9 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use crate::error::Error;
+use crate::frame::Frame;
 use crate::limits::{Holder, Reservation};
+use crate::replay::CaughtUp;
 use crate::reply::json_text_response;
 use crate::services::Services;
 use crate::store::Listing;
@@ -20,7 +22,36 @@ pub(super) fn page_response(
     listing: Listing,
 ) -> Result<Response, Error> {
     let Listing { items, has_more } = listing;
-    let size = items.iter().map(|item| item.len() + 1).sum::<usize>() + name.len() + 32;
+    let tail = match has_more {
+        true => "\"hasMore\":true",
+        false => "\"hasMore\":false",
+    };
+    list_response(services, holder, name, items, tail)
+}
+
+/// `{"events": […], "cursor": …}`, in the same budget, and `Unavailable` as there.
+pub(super) fn events_response(
+    services: &Services,
+    holder: Holder,
+    told: CaughtUp,
+) -> Result<Response, Error> {
+    let CaughtUp { events, cursor } = told;
+    let events = events.into_iter().map(Frame::into_text).collect();
+    // A cursor has nothing that JSON would escape.
+    let tail = format!("\"cursor\":\"{cursor}\"");
+    list_response(services, holder, "events", events, &tail)
+}
+
+/// `{"<name>": […], <tail>}`.
+fn list_response<T: AsRef<str>>(
+    services: &Services,
+    holder: Holder,
+    name: &str,
+    items: Vec<T>,
+    tail: &str,
+) -> Result<Response, Error> {
+    let items_size: usize = items.iter().map(|item| item.as_ref().len() + 1).sum();
+    let size = items_size + name.len() + tail.len() + 8;
     // Before the text is made.
     let reservation = reserve(services, holder, size)?;
     let mut text = String::with_capacity(size);
@@ -31,10 +62,11 @@ pub(super) fn page_response(
         if place > 0 {
             text.push(',');
         }
-        text.push_str(&item);
+        text.push_str(item.as_ref());
     }
-    text.push_str("],\"hasMore\":");
-    text.push_str(if has_more { "true}" } else { "false}" });
+    text.push_str("],");
+    text.push_str(tail);
+    text.push('}');
     Ok(counted(StatusCode::OK, text.into_bytes(), reservation))
 }
 

@@ -12,8 +12,10 @@ use super::extract::{self, Checked, Segment};
 use super::listing::page_response;
 use super::methods::get;
 use super::{any_of, route};
+use crate::auth::Caller;
 use crate::error::Error;
 use crate::limits::Holder;
+use crate::model::UserId;
 use crate::reply::json_response;
 use crate::schema::objects;
 use crate::services::Services;
@@ -22,6 +24,8 @@ use crate::text::quoted;
 
 const DEFAULT_LIMIT: i64 = 100;
 const MAX_LIMIT: i64 = 1000;
+/// Of the parameter `ids`, repeats included.
+const MAX_IDS: usize = 100;
 pub(super) const ROLES: [&str; 4] = ["buyer", "developer", "broker", "admin"];
 
 /// `active` and `role` come before the route that takes any segment as an id.
@@ -55,7 +59,9 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     ])
 }
 
-/// All users, by last name, first name and id.
+/// All users, by last name, first name and id, or those that `ids`, `role`, `active` and `q` leave.
+///
+/// Given together, they leave those that are all of that.
 #[utoipa::path(
     get, path = "/api/v1/users", tag = "users", operation_id = "listUsers",
     params(
@@ -64,6 +70,7 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
         ("q" = Option<String>, Query, description = "any part of the full name, first or last name first, in any case; at most MAX_QUERY_BYTES (256) bytes", example = "o"),
         ("role" = Option<String>, Query, description = "of this role only: any text, as the users table has it; at most MAX_QUERY_BYTES (256) bytes", min_length = 1, example = "broker"),
         ("active" = Option<bool>, Query, description = "true: active users only; false: the others only; left out: all", example = true),
+        ("ids" = Option<Vec<Uuid>>, Query, style = Form, explode = false, min_items = 1, max_items = 100, description = "of these users only, however many others there are; ids of nobody are left out", example = json!(["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"])),
     ),
     responses((status = 200, description = "a page", body = objects::Users), (status = 400), (status = 429)),
 )]
@@ -84,6 +91,7 @@ pub(super) async fn all(call: Call) -> Result<Response, Error> {
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
         ("q" = Option<String>, Query, description = "any part of the full name, first or last name first, in any case; at most MAX_QUERY_BYTES (256) bytes"),
+        ("ids" = Option<Vec<Uuid>>, Query, style = Form, explode = false, min_items = 1, max_items = 100, description = "of these users only, however many others there are; ids of nobody are left out"),
     ),
     responses((status = 200, description = "a page", body = objects::Users), (status = 400), (status = 429)),
 )]
@@ -105,6 +113,7 @@ pub(super) async fn active(call: Call) -> Result<Response, Error> {
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
         ("q" = Option<String>, Query, description = "any part of the full name, first or last name first, in any case; at most MAX_QUERY_BYTES (256) bytes"),
+        ("ids" = Option<Vec<Uuid>>, Query, style = Form, explode = false, min_items = 1, max_items = 100, description = "of these users only, however many others there are; ids of nobody are left out"),
     ),
     responses((status = 200, description = "a page", body = objects::Users), (status = 400), (status = 429)),
 )]
@@ -125,13 +134,24 @@ async fn list(call: Call, filter: Checked<UserFilter>) -> Result<Response, Error
         return Err(Error::DirectoryIsOff);
     }
     let page = call.query.page(DEFAULT_LIMIT, MAX_LIMIT);
-    let (filter, page, query) =
-        extract::all((filter, page, call.name_query())).map_err(Error::Validation)?;
+    let ids = named_ids(&call, &caller);
+    let (filter, page, query, ids) =
+        extract::all((filter, page, call.name_query(), ids)).map_err(Error::Validation)?;
     let query = query.map(str::to_owned);
     let filter = UserFilter { query, ..filter };
     let holder = caller.holder(Holder::Anybody);
-    let store = call.services.reads.directory_turn(holder).await?;
-    let listing = store.users(&filter, page).await?;
+    let reads = &call.services.reads;
+    let listing = match ids {
+        None => {
+            let store = reads.directory_turn(holder).await?;
+            store.users(&filter, page).await?
+        }
+        // Looked up one by one, so it need not stand behind lists that read all of the host's table.
+        Some(ids) => {
+            let store = reads.turn(holder).await?;
+            store.users_of(&ids, &filter, page).await?
+        }
+    };
     page_response(&call.services, holder, "users", listing)
 }
 
@@ -147,6 +167,29 @@ pub(super) async fn one(user: Segment, call: Call) -> Result<Response, Error> {
     let store = call.services.reads.turn(caller.holder(Holder::Anybody));
     let user = store.await?.user(user.in_directory()).await?;
     Ok(json_response(StatusCode::OK, &user))
+}
+
+/// The users of the parameter `ids`, separated by commas. Without one it names nobody, and is refused as an empty role is.
+fn named_ids(call: &Call, caller: &Caller) -> Checked<Option<Vec<UserId>>> {
+    let Some(text) = call.query.text("ids")? else {
+        return Ok(None);
+    };
+    let count = match text {
+        "" => 0,
+        text => text.split(',').count(),
+    };
+    if !(1..=MAX_IDS).contains(&count) {
+        return Err(vec![format!(
+            "ids must be 1 to {MAX_IDS} ids, separated by commas, not {count}"
+        )]);
+    }
+    text.split(',')
+        .map(|id| {
+            let user = extract::named_user("each of ids", id, caller);
+            user.map(|user| user.in_directory())
+        })
+        .collect::<Checked<Vec<_>>>()
+        .map(Some)
 }
 
 /// The `role` that filters: whatever the host has. An empty one is no role, and is refused: it may be a value that somebody has forgotten.

@@ -14,14 +14,14 @@ fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_
         horizon: Horizon(Xid(horizon)),
     };
     let here = Some(Incarnation(Uuid::from_u128(1)));
-    let missed = Missed::new(
-        Vec::new(),
-        &at(100),
-        &at(110),
-        Snapshot::until(110),
-        here,
-        (Reservation::default(), Reservation::default()),
-    );
+    let since = Since {
+        asked: at(100),
+        reached: at(110),
+        changes: Vec::new(),
+        snapshot: Snapshot::until(110),
+        incarnation: here,
+    };
+    let missed = Missed::new(since, (Reservation::default(), Reservation::default()));
     let repeat_in = |created: Option<u64>, xid, incarnation| {
         let event = Event {
             subject: Subject::Row(MessageId(Uuid::nil())),
@@ -105,7 +105,14 @@ fn what_the_replay_has_seen_the_end_of_and_not_told_of_is_no_news() {
     let snapshot = Snapshot::parse("100:130:100,110").expect("a snapshot");
     let here = Some(Incarnation(Uuid::from_u128(1)));
     let room = (Reservation::default(), Reservation::default());
-    let missed = Missed::new(Vec::new(), &at, &at, snapshot, here, room);
+    let since = Since {
+        asked: at.clone(),
+        reached: at,
+        changes: Vec::new(),
+        snapshot,
+        incarnation: here,
+    };
+    let missed = Missed::new(since, room);
     let repeat = |xid, incarnation| {
         let repeats = [mark(xid), reload(xid), Subject::Row(MessageId(id))].map(|subject| {
             let event = Event {

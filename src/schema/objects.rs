@@ -8,6 +8,7 @@ use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use crate::error::ErrorCode;
+use crate::frame::FrameType;
 use crate::model;
 
 /// A user as part of another object.
@@ -194,6 +195,42 @@ pub struct SearchResults {
     has_more: bool,
 }
 
+/// What has happened to a user since a cursor.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "events": [{
+        "type": "messages_read",
+        "data": {"conversationId": "c0000000-0000-4000-8000-000000000001", "readerId": "22222222-2222-4222-8222-222222222222", "upToSeq": 3},
+        "userId": "22222222-2222-4222-8222-222222222222", "timestamp": 1_795_469_162
+    }],
+    "cursor": "1.6b04-4000-1.5c2"
+}))]
+pub struct Events {
+    /// In the order in which they may be applied: each changed row once, as it is now, and a conversation's messages by `seq`.
+    events: Vec<Event>,
+    /// Opaque: where you are once you have done what the events tell. Of the socket, too, which takes it as its own.
+    cursor: String,
+}
+
+/// One event, as the socket's frame of that type, without its cursor.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct Event {
+    #[schema(rename = "type")]
+    event_type: EventName,
+    /// As asyncapi.json has it for the frame of this type: a Message for the first three.
+    #[schema(value_type = Object)]
+    data: serde_json::Value,
+    /// Who acted, as in the socket's frame; of `resync_required` the user whose events these are.
+    user_id: Uuid,
+    /// Unix seconds of this answer.
+    #[schema(minimum = 0)]
+    timestamp: i64,
+}
+
+/// The type of an event.
+pub struct EventName;
+
 /// A page of users, by last name, first name and id.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
@@ -278,6 +315,25 @@ impl PartialSchema for StoredMessageType {
         any_text(
             "What the message holds. Those of this version are in `x-extensible-enum`; later ones may add some: show a message of a type that you do not know as text.",
             &model::MessageType::NAMES,
+        )
+    }
+}
+
+impl ToSchema for EventName {}
+
+impl PartialSchema for EventName {
+    fn schema() -> RefOr<Schema> {
+        any_text(
+            "What happened. Those of this version are in `x-extensible-enum`; later ones may add some: ignore an event of a type that you do not know.",
+            &[
+                FrameType::ChatMessage,
+                FrameType::MessageUpdated,
+                FrameType::MessageDeleted,
+                FrameType::MessagesRead,
+                FrameType::ConversationCreated,
+                FrameType::ResyncRequired,
+            ]
+            .map(FrameType::name),
         )
     }
 }

@@ -146,6 +146,18 @@ impl Store {
         replays.of_after(Holder::User(user), ahead).await
     }
 
+    /// A handle for what a request of this user's reads of what they missed, when it is their turn, in the same line; none where as many as
+    /// `most` of theirs are read for or wait.
+    pub async fn in_turn_of_replays(
+        &self,
+        user: UserId,
+        most: usize,
+    ) -> Result<Option<Self>, Error> {
+        let replays = &self.shared.replays;
+        let turn = replays.of_within(Holder::User(user), most).await?;
+        Ok(turn.map(|turn| self.in_turn(turn)))
+    }
+
     /// How many wait for a turn before they have, or wait for, a connection.
     pub fn turns_waiting(&self) -> [(&'static str, usize); 7] {
         let Shared {

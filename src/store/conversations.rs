@@ -17,6 +17,14 @@ pub struct Opened {
     pub created: bool,
 }
 
+/// How much a user has not read.
+#[derive(Clone, Copy, Debug)]
+pub struct UnreadCount {
+    pub messages: i64,
+    /// Those that have some of these messages.
+    pub conversations: i64,
+}
+
 /// Which of a user's conversations a list holds: those that are all of this. The default is all of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConversationFilter<'a> {
@@ -133,16 +141,19 @@ impl Store {
         raw_json(single(&rows, 1)?)
     }
 
-    /// Unread messages of a user in all conversations. `NotFound` when there is no such user.
-    pub async fn unread_count(&self, user: UserId) -> Result<i64, Error> {
+    /// What a user has not read, in all conversations. `NotFound` when there is no such user.
+    pub async fn unread_count(&self, user: UserId) -> Result<UnreadCount, Error> {
         let rows = self
             .read("chat_unread_count($1)", &[(&user, Type::UUID)])
             .await?;
-        let count: i64 = single(&rows, 0)?;
-        if count == 0 {
+        let unread = UnreadCount {
+            messages: single(&rows, 0)?,
+            conversations: single(&rows, 1)?,
+        };
+        if unread.messages == 0 {
             self.require_user(user).await?;
         }
-        Ok(count)
+        Ok(unread)
     }
 }
 

@@ -62,4 +62,27 @@ impl Store {
             .await?;
         listing(&rows, page.limit)
     }
+
+    /// Those of these users who exist and whom the filter leaves, by last name, first name and id: each is looked up by their id.
+    pub async fn users_of(
+        &self,
+        ids: &[UserId],
+        filter: &UserFilter,
+        page: Page,
+    ) -> Result<Listing, Error> {
+        let rows = self
+            .read(
+                "chat_list_users_of($1, $2, $3, $4, $5, $6)",
+                &[
+                    (&ids, Type::UUID_ARRAY),
+                    (&filter.role, Type::TEXT),
+                    (&filter.is_active, Type::BOOL),
+                    (&filter.query, Type::TEXT),
+                    (&(page.limit + 1), Type::INT8),
+                    (&page.offset, Type::INT8),
+                ],
+            )
+            .await?;
+        listing(&rows, page.limit)
+    }
 }

@@ -1,4 +1,5 @@
 //! A client that applies the events in the order of their arrival ends up with what the database holds, whatever happens at once:
+//! on a socket or by asking again and again over HTTP:
 //! what callers do on two replicas, what other programs do by SQL, listeners that lose their connections, and a third replica that is killed.
 //!
 //! Each case draws from its seed (`support::seeds`) what is done, and when clients come and go. How it interleaves is left to
@@ -6,6 +7,7 @@
 
 mod callers;
 mod clients;
+mod pollers;
 mod programs;
 mod shown;
 
@@ -24,6 +26,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use self::clients::{Client, State, come_and_go};
+use self::pollers::Poller;
 use crate::faults::kill_listeners;
 use crate::support::*;
 
@@ -122,6 +125,10 @@ impl<'a> Case<'a> {
                 staying.push(Client::connect(self, replica, user, State::empty()).await);
             }
         }
+        let mut pollers = Vec::new();
+        for user in self.users {
+            pollers.push(Poller::begin(self, user, fork()).await);
+        }
         let mut writers = vec![
             self.cut_listeners(fork()).boxed_local(),
             self.kill_the_third(fork()).boxed_local(),
@@ -146,6 +153,10 @@ impl<'a> Case<'a> {
             over.set(true);
         };
         let reading = join_all(staying.iter_mut().map(Client::read_to_the_end));
+        let polling = pollers
+            .iter_mut()
+            .map(|poller| poller.poll_to_the_end(&over));
+        let reading = join(reading, join_all(polling));
         let (_, _, mut coming) = join3(writing, reading, join_all(coming)).await;
         for client in staying.iter_mut().chain(&mut coming) {
             client.read_to_the_end().await;
@@ -153,6 +164,10 @@ impl<'a> Case<'a> {
         }
         for client in &staying {
             client.check_that_nothing_was_missed();
+        }
+        for poller in &mut pollers {
+            poller.until_it_shows_what_is_held().await;
+            poller.check_that_nothing_was_missed();
         }
     }
 

@@ -91,6 +91,10 @@ fn filled_with(path: &str, operation: &Value, other: &[(&str, &str)]) -> String 
                 continue;
             }
             Value::String(text) => text.clone(),
+            Value::Array(items) => {
+                let items = items.iter().map(|item| item.as_str().expect("a text"));
+                items.collect::<Vec<_>>().join(",")
+            }
             other => other.to_string(),
         };
         let value = replaced.map_or(value, |(_, value)| (*value).to_owned());

@@ -16,6 +16,7 @@ mod horizon;
 mod idempotence;
 mod ledger;
 mod new_conversation;
+mod polling;
 mod queued_events;
 mod read_back;
 mod registry;

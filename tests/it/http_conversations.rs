@@ -3,6 +3,7 @@
 mod marks;
 mod meanwhile;
 mod narrowed;
+mod unread;
 
 use futures_util::future::join_all;
 use reqwest::Method;

@@ -241,6 +241,118 @@ async fn users_are_listed_by_any_role_that_the_host_has() {
     }
 }
 
+fn listed(ids: &[uuid::Uuid]) -> String {
+    let ids: Vec<String> = ids.iter().map(uuid::Uuid::to_string).collect();
+    ids.join(",")
+}
+
+#[tokio::test]
+async fn users_are_listed_by_their_ids_in_the_lists_order_and_who_is_not_there_is_left_out() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    // In another order than the list's, one of them twice, one who never was.
+    let asked = [KATIA, NOBODY, BORIS, ELENA, ALICE, KATIA];
+    let path = format!("/api/v1/users?ids={}", listed(&asked));
+    let page = api.get(&path).await.ok(200);
+    assert_eq!(ids(&page), ids_where(|person| asked.contains(&person.id)));
+    assert_eq!(page["hasMore"], false);
+    page["users"]
+        .as_array()
+        .expect("users")
+        .iter()
+        .for_each(assert_user);
+    // As each is found alone.
+    for user in page["users"].as_array().expect("users") {
+        assert_eq!(*user, api.user(id_of(user)).await);
+    }
+
+    // Encoded, in any form of an id, and by each route that lists.
+    let encoded = path.replace(',', "%2C").replace('-', "").to_uppercase();
+    let encoded = encoded.replace("/API/V1/USERS?IDS=", "/api/v1/users/?ids=");
+    assert_eq!(api.get(&encoded).await.ok(200), page);
+    database
+        .execute(&format!("delete from users where id = '{ELENA}'"))
+        .await;
+    let left = api.get(&path).await.ok(200);
+    assert_eq!(ids(&left), [ALICE, BORIS, KATIA]);
+    let nobody = api.get(&format!("/api/v1/users?ids={NOBODY}")).await;
+    assert_eq!(nobody.ok(200), json!({"users": [], "hasMore": false}));
+}
+
+#[tokio::test]
+async fn ids_and_the_other_filters_leave_who_is_all_of_that_in_pages() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let everybody = listed(&PEOPLE.map(|person| person.id));
+    type Wanted = fn(&Person) -> bool;
+    let cases: [(&str, Wanted); 6] = [
+        ("?", |_| true),
+        ("?active=true&", |person| person.is_active),
+        ("?role=broker&active=false&", |person| {
+            person.role == "broker" && !person.is_active
+        }),
+        ("?q=en&", |person| {
+            [ELENA, HENRI, IRENE].contains(&person.id)
+        }),
+        ("/active?", |person| person.is_active),
+        ("/role/buyer?", |person| person.role == "buyer"),
+    ];
+    for (path, wanted) in cases {
+        let path = format!("/api/v1/users{path}ids={everybody}");
+        let page = api.get(&path).await.ok(200);
+        assert_eq!(ids(&page), ids_where(wanted), "{path}");
+    }
+    let few = listed(&[KATIA, ALICE, BORIS]);
+    let mut seen = Vec::new();
+    for (offset, more) in [(0, true), (2, false)] {
+        let path = format!("/api/v1/users?ids={few}&limit=2&offset={offset}");
+        let page = api.get(&path).await.ok(200);
+        assert_eq!(page["hasMore"], more);
+        seen.extend(ids(&page));
+    }
+    assert_eq!(seen, [ALICE, BORIS, KATIA]);
+}
+
+#[tokio::test]
+async fn ids_that_are_none_or_too_many_are_refused() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let many = |count| listed(&vec![ALICE; count]);
+    let most = api.get(&format!("/api/v1/users?ids={}", many(100))).await;
+    assert_eq!(ids(&most.ok(200)), [ALICE]);
+    for (wrong, words) in [
+        (
+            &*many(101),
+            "ids must be 1 to 100 ids, separated by commas, not 101",
+        ),
+        ("", "ids must be 1 to 100 ids, separated by commas, not 0"),
+        ("1234", "each of ids must be a UUID, not \"1234\""),
+        (&format!("{ALICE},"), "each of ids must be a UUID, not \"\""),
+        (&format!("{ALICE},%20{BORIS}"), "each of ids must be a UUID"),
+        (&format!("{ALICE};{BORIS}"), "each of ids must be a UUID"),
+        ("me", "each of ids can be me only with a user's token"),
+        (
+            &format!("{ALICE}&ids={BORIS}"),
+            "ids must be given only once",
+        ),
+    ] {
+        for list in ["", "/active", "/role/broker"] {
+            let refused = api.get(&format!("/api/v1/users{list}?ids={wrong}")).await;
+            let message = refused.refused(400, "validation_failed");
+            assert!(message.contains(words), "{wrong}: {message}");
+        }
+    }
+    // All faults at once.
+    let refused = api.get("/api/v1/users?ids=&limit=0&active=yes").await;
+    let message = refused.refused(400, "validation_failed");
+    for name in ["ids must", "limit must", "active must"] {
+        assert!(message.contains(name), "{message}");
+    }
+}
+
 #[tokio::test]
 async fn one_user_is_found_by_id() {
     let database = Database::fresh().await;

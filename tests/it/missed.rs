@@ -79,16 +79,19 @@ fn change(random: &mut StdRng) -> String {
 async fn who_has_very_many_conversations_is_told_the_same_as_whoever_has_few() {
     let database = with_many_conversations().await;
     database.conversation(BORIS, CARLA).await;
-    // The same function, for which nobody has very many.
+    // The same function, which looks at each conversation of whomever.
     database
         .execute(
             "do $$
              declare
                text constant text := pg_get_functiondef('chat_missed(uuid, xid8, bigint, bigint)'::regprocedure);
+               text_of_each text;
              begin
                assert text like '%many constant bigint := 5000;%';
-               execute replace(replace(text, 'many constant bigint := 5000;', 'many constant bigint := 1000000;'),
-                               'public.chat_missed(', 'public.missed_by_each(');
+               assert text like '%little constant bigint := 32;%';
+               text_of_each := replace(text, 'many constant bigint := 5000;', 'many constant bigint := 1000000;');
+               text_of_each := replace(text_of_each, 'little constant bigint := 32;', 'little constant bigint := -1;');
+               execute replace(text_of_each, 'public.chat_missed(', 'public.missed_by_each(');
              end $$",
         )
         .await;

@@ -19,8 +19,8 @@ async fn a_function_that_a_migration_changed_is_called_anew_and_no_request_fails
     database
         .execute_as_owner(
             "drop function chat_unread_count(uuid);
-             create function chat_unread_count(user_id uuid) returns table (unread bigint)
-                 language sql stable security definer set search_path from current as 'select 7::bigint';
+             create function chat_unread_count(user_id uuid) returns table (first bigint, second bigint)
+                 language sql stable security definer set search_path from current as 'select 7::bigint, 3::bigint';
              grant execute on function chat_unread_count(uuid) to pgchat_service;
              alter function chat_mark_read(uuid, uuid, bigint, bigint, bigint) rename to chat_mark_read_before;
              create function chat_mark_read(conversation uuid, reader uuid, up_to_seq bigint, after_seq bigint)

@@ -4,6 +4,7 @@
 //! `a_query_reads_what_it_returns` counts at a size that every run of the tests can afford. `report`, which `make queries`
 //! runs, measures at 10,000 and at 1,000,000 messages and writes `docs/queries.md` and `docs/queries/plans.md`.
 
+mod by_ids;
 mod list;
 
 use std::fmt::Write;
@@ -14,7 +15,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use crate::support::*;
-use list::{Size, by_no_name, exceptions, queries};
+use list::{Size, by_no_name, exceptions, nothing_missed, queries};
 
 const DATA: &str = include_str!("queries/data.sql");
 
@@ -148,6 +149,15 @@ async fn a_query_reads_what_it_returns_and_scans_no_table() {
             assert!(!plan.contains("Seq Scan"), "{}\n{plan}", query.name);
         }
     }
+    // Whoever asks again and again what has happened to them mostly learns of nothing.
+    let nothing_missed = format!("select * from {}", nothing_missed());
+    let idle = cost(&client, &nothing_missed, 1).await;
+    assert!(
+        idle.buffers <= 40,
+        "nothing was missed: {} buffers\n{}",
+        idle.buffers,
+        database.plans(&nothing_missed).await.join("\n")
+    );
     // By name each conversation of the user's is looked at, once, and nobody else's.
     let by_no_name = format!("select * from {}", by_no_name());
     let cost = cost(&client, &by_no_name, 1).await;
@@ -244,6 +254,8 @@ The last column is what the query must read at the larger size, and the pages fo
 const ELSEWHERE: &str = "\
 - **Conversations with unread messages, of a user who has more than 1,000 of them and reads the newer ones**: the index of unread messages does not know which conversation was active last. \
   So the user's conversations are looked through, last active first, two pages for each, until there are enough with unread messages: nearly all of them, where these are the oldest.
+- **What a client has missed, where more than 32 rows have changed since, whoever's they are**: each conversation of the user is looked at: whether one has had a message since stands in its row, in no index, or no update of it would be HOT. \
+  (Of a user with more than 5,000, what has changed for everybody since is looked through instead, where that is at most 10,000 rows.) Where no more have changed, these say which conversations to look at, and nothing else is read.
 ";
 
 /// Medians at both sizes. In turn, so that whatever else the machine does meets both.

@@ -16,8 +16,8 @@ async fn held(more: &[(&str, &str)]) -> Held {
     let function = Function {
         name: "chat_unread_count",
         types: "uuid",
-        returns: "bigint",
-        call: "return chat_unread_count_at_once($1)",
+        returns: "table (unread_messages bigint, unread_conversations bigint)",
+        call: "return query select * from chat_unread_count_at_once($1)",
     };
     Held::set(function, more).await
 }
@@ -208,6 +208,8 @@ async fn lists_of_users_that_take_long_leave_everything_else_its_connections() {
     within("a user", api.get(&format!("/api/v1/users/{CARLA}")))
         .await
         .ok(200);
+    let by_ids = format!("/api/v1/users?ids={CARLA},{GRETA}");
+    within("users by their ids", api.get(&by_ids)).await.ok(200);
     assert_eq!(held.database.count(LOCK_WAITERS).await, 2);
     held.gate.open().await;
     while let Some(reply) = within("an answer", asked.join_next()).await {

@@ -90,7 +90,10 @@ impl Scene {
             .try_open_conversation(user, other)
             .await;
         assert_eq!(opened.ok(200), listed, "the same when it is opened");
-        assert_eq!(self.replicas[1].api().unread_count(user).await, count);
+        let api = self.replicas[1].api();
+        assert_eq!(api.unread_count(user).await, count);
+        // It is the only one.
+        assert_eq!(api.unread_conversations(user).await, i64::from(count > 0));
     }
 }
 

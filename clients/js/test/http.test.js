@@ -65,11 +65,11 @@ test('one message is asked for by its id, as the user that asks', async () => {
   await assert.rejects(client().messages.get('m2'), { code: 'not_a_participant', status: 403 });
 });
 
-test('people are listed by role, by whether they are active, or by both', async () => {
+test('people are listed by role, by whether they are active, by their ids, or by several of that', async () => {
   const chat = client();
-  for (const query of [{ role: 'seller', q: 'a' }, { active: true }, { role: 'broker', active: true, q: 'a' }, { role: 'broker', active: false }, { active: undefined }, { role: '' }, undefined]) await chat.users.list(query);
+  for (const query of [{ role: 'seller', q: 'a' }, { active: true }, { role: 'broker', active: true, q: 'a' }, { role: 'broker', active: false }, { active: undefined }, { role: '' }, { ids: ['u1', 'u2'], active: true }, undefined]) await chat.users.list(query);
   assert.deepEqual(server.requests.map(({ url }) => url.replace(/\?$/, '')), [
-    '?role=seller&q=a', '?active=true', '?role=broker&active=true&q=a', '?role=broker&active=false', '', '', '',
+    '?role=seller&q=a', '?active=true', '?role=broker&active=true&q=a', '?role=broker&active=false', '', '', '?ids=u1%2Cu2&active=true', '',
   ].map((query) => `/api/v1/users/${query}`));
 });
 

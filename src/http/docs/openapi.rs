@@ -13,7 +13,7 @@ use utoipa::{Modify, OpenApi};
 use super::pin_times;
 use super::refusals::{self, Refusal};
 use crate::config::AuthMode;
-use crate::http::{conversations, messages, probes, search, tickets, users};
+use crate::http::{conversations, events, messages, probes, search, tickets, users};
 use crate::reply::ErrorBody;
 use crate::schema::objects::{self, ID_OR_ME};
 
@@ -32,13 +32,14 @@ use crate::schema::objects::{self, ID_OR_ME};
     tags(
         (name = "conversations", description = "Conversations of two users, and what is unread in them"),
         (name = "messages", description = "The history of a conversation, sending, editing, deleting"),
+        (name = "events", description = "What a user has missed since a cursor, for callers without a socket"),
         (name = "users", description = "Your application's users, read-only"),
         (name = "tickets", description = "One-time tickets, with which a browser opens its socket"),
         (name = "operation", description = "Probes and metrics"),
     ),
     paths(
         conversations::list, conversations::list_by_old_path, conversations::one, conversations::open, conversations::mark_read, conversations::unread_count,
-        messages::send, messages::list, messages::one, messages::edit, messages::delete, search::search,
+        messages::send, messages::list, messages::one, messages::edit, messages::delete, search::search, events::events,
         users::all, users::active, users::of_role, users::one,
         tickets::issue,
         probes::health, probes::live, probes::ready, probes::metrics,
@@ -93,7 +94,7 @@ fn own_user_described(is_default: bool) -> &'static str {
     }
 }
 
-/// In jwt mode a parameter `user_id` or `with` may be `me`.
+/// In jwt mode a parameter `user_id` or `with` may be `me`, and so may each of `ids`.
 fn allow_me(document: &mut Value) {
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     let operations = paths.flat_map(|(_, item)| item.as_object_mut().into_iter().flatten());
@@ -104,6 +105,11 @@ fn allow_me(document: &mut Value) {
         if parameter["name"] == "user_id" || parameter["name"] == "with" {
             let described = own_user_described(is_default);
             parameter["schema"] =
+                json!({"type": "string", "pattern": ID_OR_ME, "description": described});
+        }
+        if parameter["name"] == "ids" {
+            let described = own_user_described(false);
+            parameter["schema"]["items"] =
                 json!({"type": "string", "pattern": ID_OR_ME, "description": described});
         }
     }

@@ -170,6 +170,10 @@ impl<'a> Request<'a> {
                 Error::invalid(fault),
             ));
         }
+        if self.has("ids").is_some() {
+            let fault = "each of ids must be a UUID, not \"1234\"";
+            all.push(refusal("bad_ids", "with ids=1234", Error::invalid(fault)));
+        }
         if let Some(limit) = self.has("limit") {
             let most = &limit["schema"]["maximum"];
             let fault = format!("limit must be a whole number from 1 to {most}, not \"0\"");

@@ -4,10 +4,12 @@ use super::tokens::token;
 use super::{SERVICE_TOKEN, get, replica};
 use crate::support::*;
 
-const LISTS: [&str; 5] = [
+const LISTS: [&str; 6] = [
     "/api/v1/users",
     "/api/v1/users/",
     "/api/v1/users?q=bor&limit=1",
+    // Carla's id.
+    "/api/v1/users?ids=a0000000-0000-4000-8000-000000000003",
     "/api/v1/users/active",
     "/api/v1/users/role/developer",
 ];
@@ -44,6 +46,24 @@ async fn with_the_directory_off_users_list_nobody_and_services_everybody() {
         let served = Socket::connect_by(replica, ALICE, SERVICE_TOKEN).await;
         assert_eq!(served.connected["data"]["directory"], true);
     }
+}
+
+#[tokio::test]
+async fn a_users_own_id_may_be_me_among_others() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[]).await;
+    let listed = async |ids: &str, token: &str| {
+        let reply = get(&replica, &format!("/api/v1/users?ids={ids}"), token).await;
+        let users = reply.ok(200)["users"].as_array().cloned();
+        users.expect("users").iter().map(id_of).collect::<Vec<_>>()
+    };
+    let (of_carla, carla) = (token(CARLA), CARLA.to_string());
+    assert_eq!(listed("me", &of_carla).await, [CARLA]);
+    let ids = format!("me,{BORIS},{carla}");
+    assert_eq!(listed(&ids, &of_carla).await, [BORIS, CARLA]);
+    assert_eq!(listed(&carla, SERVICE_TOKEN).await, [CARLA]);
+    let of_nobody = get(&replica, "/api/v1/users?ids=me", SERVICE_TOKEN).await;
+    of_nobody.refused(400, "validation_failed");
 }
 
 /// These names are in their list anyway.

@@ -105,7 +105,7 @@ const fn about_one(name: &'static str, path: &'static str) -> Route {
     }
 }
 
-pub const fn routes() -> [Route; 17] {
+pub const fn routes() -> [Route; 18] {
     [
         for_anybody("GET /api/v1/users", "/api/v1/users"),
         for_anybody("GET /api/v1/users/active", "/api/v1/users/active"),
@@ -133,6 +133,10 @@ pub const fn routes() -> [Route; 17] {
         about_one(
             "GET /api/v1/chat/users/{user_id}/unread-count",
             "/api/v1/chat/users/{user}/unread-count",
+        ),
+        about_one(
+            "GET /api/v1/chat/users/{user_id}/events",
+            "/api/v1/chat/users/{user}/events",
         ),
         Route {
             stranger: STRANGER,

@@ -172,6 +172,7 @@ impl Unkind {
         let request = match name {
             "no_uuid" => operation.example(trusted, &[(operation.id(), "1234")]),
             "unknown_role" => operation.example(trusted, &[("role", "boss")]),
+            "bad_ids" => operation.example(trusted, &[("ids", "1234")]),
             "bad_limit" => operation.example(trusted, &[("limit", "0")]),
             "no_object" => operation.request(trusted, &[]).json(&json!([])),
             "no_token" => operation.example(&self.jwt, &[]),
@@ -278,10 +279,10 @@ async fn every_error_example_of_the_openapi_document_is_what_the_service_says() 
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert_eq!(provoked.len(), 19, "{provoked:?}");
+    assert_eq!(provoked.len(), 20, "{provoked:?}");
     assert!(provoked.values().sum::<usize>() >= 128, "{provoked:?}");
     let users = ["no_token", "deactivated"].map(|name| provoked[name]);
-    assert_eq!(users, [17, 17], "all routes of the API");
+    assert_eq!(users, [18, 18], "all routes of the API");
 }
 
 #[tokio::test]
@@ -309,5 +310,5 @@ async fn without_a_database_every_route_says_what_stands_in_its_example() {
             asked += 1;
         }
     }
-    assert_eq!(asked, 17, "all routes of the API, for {AMELIE}");
+    assert_eq!(asked, 18, "all routes of the API, for {AMELIE}");
 }

@@ -9,7 +9,7 @@ use super::ledger::{Scene, gists};
 use super::*;
 
 /// A change of each kind, in a transaction that is open still: its number is early, and it commits last. A sequence would be passed over.
-struct Late {
+pub struct Late {
     conversation: Uuid,
     /// Opened in it.
     opened: Uuid,
@@ -17,7 +17,7 @@ struct Late {
 }
 
 impl Late {
-    async fn begin(database: &Database, api: &Api) -> Self {
+    pub async fn begin(database: &Database, api: &Api) -> Self {
         let conversation = api.open_conversation(ALICE, BORIS).await;
         for content in ["edited", "read", "deleted"] {
             api.send(conversation, BORIS, content).await;
@@ -40,7 +40,7 @@ impl Late {
         }
     }
 
-    async fn commit(&self) {
+    pub async fn commit(&self) {
         self.stranger
             .batch_execute("commit")
             .await
@@ -48,14 +48,14 @@ impl Late {
     }
 
     /// What these frames say of it.
-    fn told(&self, frames: &[Value]) -> Vec<String> {
+    pub fn told(&self, frames: &[Value]) -> Vec<String> {
         let mut told = gists(frames, self.opened);
         told.extend(gists(frames, self.conversation));
         told
     }
 }
 
-const LATE: [&str; 5] = [
+pub const LATE: [&str; 5] = [
     "conversation_created",
     "message_updated 1 slow edit",
     "message_deleted 3",

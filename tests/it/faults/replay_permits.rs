@@ -181,8 +181,8 @@ async fn a_replay_that_has_waited_for_a_connection_has_its_own_time_to_be_read()
     let function = Function {
         name: "chat_unread_count",
         types: "uuid",
-        returns: "bigint",
-        call: "return chat_unread_count_at_once($1)",
+        returns: "table (unread_messages bigint, unread_conversations bigint)",
+        call: "return query select * from chat_unread_count_at_once($1)",
     };
     let gate = Gate::before(&database, function, "true").await;
     // One connection for requests; tokens, so that nobody is asked about whose user is known.
@@ -226,19 +226,19 @@ async fn a_replay_that_has_waited_for_a_connection_has_its_own_time_to_be_read()
 }
 
 /// A replay looks at the tombstones, and a handshake does not: it is answered, and what was missed is not read.
-async fn holding_replays(database: &Database) -> tokio_postgres::Client {
+pub async fn holding_replays(database: &Database) -> tokio_postgres::Client {
     database
         .holding("lock table chat_tombstones in access exclusive mode")
         .await
 }
 
 /// Those that stand before what [`holding_replays`] holds.
-async fn waiting_replays(database: &Database) -> i64 {
+pub async fn waiting_replays(database: &Database) -> i64 {
     let replays = format!("{LOCK_WAITERS} and application_name = 'pgchat pool'");
     database.count(&replays).await
 }
 
-async fn until_replays_wait(database: &Database, count: i64) {
+pub async fn until_replays_wait(database: &Database, count: i64) {
     eventually("replays wait", || async {
         (waiting_replays(database).await >= count).then_some(())
     })

@@ -27,6 +27,7 @@ async fn malformed_ids_in_paths_are_refused() {
             format!("/api/v1/chat/users/{id}/conversations"),
             format!("/api/v1/chat/conversations/{id}/messages"),
             format!("/api/v1/chat/users/{id}/unread-count"),
+            format!("/api/v1/chat/users/{id}/events"),
             format!("/api/v1/chat/users/{ALICE}/conversations/{id}"),
             format!(
                 "/api/v1/chat/users/{id}/conversations/{}",
@@ -129,6 +130,7 @@ async fn what_a_path_names_must_exist() {
         format!("/api/v1/users/{NOBODY}"),
         format!("/api/v1/chat/conversations/{NOBODY}"),
         format!("/api/v1/chat/users/{NOBODY}/unread-count"),
+        format!("/api/v1/chat/users/{NOBODY}/events"),
     ] {
         let message = api.get(&path).await.refused(404, "user_not_found");
         assert!(message.contains(&NOBODY.to_string()), "{message}");

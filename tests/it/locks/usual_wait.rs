@@ -17,7 +17,8 @@ async fn sessions_of_a_replica_have_no_lock_timeout_of_the_hosts() {
     host_waits_three_seconds(&database).await;
     let wait = "select setting::bigint from pg_settings where name = ''lock_timeout''";
     database.count_unread_by(wait).await;
-    let elsewhere = database.count("chat_unread_count(gen_random_uuid()) where unread = 3000");
+    let elsewhere =
+        database.count("chat_unread_count(gen_random_uuid()) where unread_messages = 3000");
     assert_eq!(elsewhere.await, 1, "others have it");
     let replica = Replica::start(&database, &[]).await;
     assert_eq!(replica.api().unread_count(ALICE).await, 0);

@@ -180,6 +180,20 @@ impl Api {
         answer["unreadCount"].as_i64().expect("a number")
     }
 
+    /// Conversations with messages that the user has not read.
+    pub async fn unread_conversations(&self, user: Uuid) -> i64 {
+        let path = format!("/api/v1/chat/users/{user}/unread-count");
+        let answer = self.get(&path).await.ok(200);
+        answer["unreadConversations"].as_i64().expect("a number")
+    }
+
+    /// What has happened to the user since a cursor, or where they are.
+    pub async fn events(&self, user: Uuid, cursor: Option<&str>) -> Reply {
+        let query = cursor.map(|cursor| format!("?cursor={cursor}"));
+        let path = format!("/api/v1/chat/users/{user}/events");
+        self.get(&(path + &query.unwrap_or_default())).await
+    }
+
     /// `query` is the whole query string.
     pub async fn search(&self, user: Uuid, query: &str) -> Reply {
         let path = format!("/api/v1/chat/users/{user}/search?{query}");

@@ -148,12 +148,12 @@ impl Database {
         self.count("pg_collation where collprovider = 'i'").await > 0
     }
 
-    /// Has unread counts be the answer to this query.
+    /// Has unread counts be the answer to this query, which is of messages; and as if no conversation had any.
     pub async fn count_unread_by(&self, query: &str) {
         self.execute_as_owner(&format!(
             "drop function chat_unread_count(uuid);
-             create function chat_unread_count(user_id uuid) returns table (unread bigint)
-                 language sql volatile security definer set search_path from current as '{query}';
+             create function chat_unread_count(user_id uuid) returns table (unread_messages bigint, unread_conversations bigint)
+                 language sql volatile security definer set search_path from current as 'select unread.*, 0::bigint from ({query}) unread';
              grant execute on function chat_unread_count(uuid) to {SERVICE}"
         ))
         .await;

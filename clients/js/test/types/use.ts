@@ -58,7 +58,7 @@ const one: Promise<Message> = chat.messages.get('m');
 const withWhom: Promise<(string | null)[]> = chat.search('heron').then(({ messages }) => messages.map(({ otherParticipant }) => otherParticipant.firstName));
 void [sent, older, found, one, withWhom];
 
-const listed = [chat.users.list(), chat.users.list({ q: 'a' }), chat.users.list({ role: 'broker', limit: 5 }), chat.users.list({ active: true }), chat.users.list({ role: 'broker', active: false }), chat.users.list({ role: 'broker', active: true }), chat.users.list({ role: 'seller' })];
+const listed = [chat.users.list(), chat.users.list({ q: 'a' }), chat.users.list({ role: 'broker', limit: 5 }), chat.users.list({ active: true }), chat.users.list({ role: 'broker', active: false }), chat.users.list({ role: 'broker', active: true }), chat.users.list({ role: 'seller' }), chat.users.list({ ids: ['u1', 'u2'], active: true })];
 void listed;
 const narrowed = [chat.conversations.list(), chat.conversations.list({ unread: true }), chat.conversations.list({ q: 'zey', limit: 5 }), chat.conversations.list({ unread: true, q: 'zey' }), chat.conversations.list({ with: 'u2', limit: 1 })];
 void narrowed;
