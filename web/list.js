@@ -117,7 +117,7 @@ export class List {
     const { directory, unread } = this.model;
     this.plus.hidden = !directory;
     this.unread.setAttribute('aria-pressed', String(unread.isOn));
-    this.input.placeholder = unread.isOn ? 'Names, among unread' : directory ? 'People and messages' : 'Names and messages';
+    this.input.placeholder = unread.isOn ? 'Unread, by name' : directory ? 'People and messages' : 'Names and messages';
     this.input.setAttribute('aria-label', unread.isOn ? 'Search unread conversations' : `Search ${directory ? 'people' : 'conversations'} and messages`);
   }
 

@@ -6,7 +6,7 @@ use super::tokens::token;
 use super::{SERVICE_TOKEN, replica};
 use crate::support::*;
 
-const HERE: &str = "pgchat_presence_here";
+const HERE: &str = "pgchat_presence_local_users";
 
 async fn ticket(replica: &Replica) -> String {
     let request = replica.api().request(Method::POST, "/api/v1/ws/ticket");

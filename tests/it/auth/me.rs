@@ -13,7 +13,9 @@ use crate::support::*;
 fn paths(conversation: Uuid) -> Vec<String> {
     let document = openapi::document(AuthMode::Jwt);
     let paths = document["paths"].as_object().expect("paths").keys();
-    let with_users = paths.filter(|path| path.contains("{user_id}"));
+    // What `events` answers has the moment in it.
+    let with_users =
+        paths.filter(|path| path.contains("{user_id}") && !path.ends_with("/events"));
     with_users
         .map(|path| {
             // In a list of conversations it would be a name.
@@ -34,8 +36,17 @@ async fn me_in_a_path_is_the_tokens_user_and_nobody_without_one() {
     let trusted = Replica::start(&database, &[]).await;
     // Of his alone, so that no answer is the same for both.
     let of_boris = database.conversation(BORIS, CARLA).await;
+    let path = format!("/api/v1/chat/users/{ALICE}/events");
+    let before = cursor_of(&get(&jwt, &path, &token(ALICE)).await.ok(200));
     for conversation in [conversation, of_boris] {
         trusted.api().send(conversation, BORIS, "hello").await;
+    }
+    let path = format!("/api/v1/chat/users/me/events?cursor={before}");
+    for (user, messages) in [(ALICE, 1), (BORIS, 2)] {
+        let told = get(&jwt, &path, &token(user)).await.ok(200);
+        let events = told["events"].as_array().expect("events").iter();
+        let told_messages = events.filter(|event| event["type"] == "chat_message");
+        assert_eq!(told_messages.count(), messages, "{told}");
     }
     let paths = paths(conversation);
     assert_eq!(paths.len(), 6, "{paths:?}");

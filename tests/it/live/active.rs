@@ -10,7 +10,7 @@ use super::presence_faults::{about, until_seen, watcher_of};
 use crate::support::*;
 
 /// Users who are online by this replica, or were a grace ago.
-const HERE: &str = "pgchat_presence_here";
+const HERE: &str = "pgchat_presence_local_users";
 
 async fn inactive(replica: &Replica, user: Uuid) -> Socket {
     Socket::connect_to(replica, user, &format!("/ws?user_id={user}&active=false")).await
@@ -137,7 +137,7 @@ async fn tabs_that_are_changed_quickly_make_no_noise() {
     let mut one = Socket::connect(&here, ALICE).await;
     let mut two = inactive(&there, ALICE).await;
     let carla = Socket::connect(&brief, CARLA).await;
-    let told = "pgchat_presence_told_total";
+    let told = "pgchat_presence_changes_notified_total";
     set_active(&mut two, true).await;
     for replica in [&here, &there, &brief] {
         until_metric(replica, told, 1.0).await;

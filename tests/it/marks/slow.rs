@@ -150,8 +150,8 @@ impl Read {
         let function = Function {
             name: "chat_unread_count",
             types: "uuid",
-            returns: "bigint",
-            call: "return chat_unread_count_at_once($1)",
+            returns: "table (unread_messages bigint, unread_conversations bigint)",
+            call: "return query select * from chat_unread_count_at_once($1)",
         };
         let gate = Gate::before(&crowd.database, function, "true").await;
         let api = crowd.replica.api();

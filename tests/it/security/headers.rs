@@ -53,11 +53,11 @@ fn assert_told(status: u16, headers: &HeaderMap, what: &str) {
     assert_eq!(one("x-content-type-options"), "nosniff", "{what}");
     assert_eq!(one("x-frame-options"), "DENY", "{what}");
     assert_eq!(one("referrer-policy"), "no-referrer", "{what}");
-    // The browser client is for pages of any origin; an error in its place is not.
-    let is_script = headers
-        .get("content-type")
-        .is_some_and(|kind| kind == "text/javascript; charset=utf-8");
-    let others = match is_script && what.contains("/client/") {
+    // The browser client and its types are for pages of any origin; an error in their place is not.
+    let is_code = headers.get("content-type").is_some_and(|kind| {
+        kind == "text/javascript; charset=utf-8" || kind == "application/typescript; charset=utf-8"
+    });
+    let others = match is_code && what.contains("/client/") {
         true => "cross-origin",
         false => "same-origin",
     };
