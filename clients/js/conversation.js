@@ -319,8 +319,12 @@ export function openConversation(chat, { with: otherId, id, pageSize = 50, typin
       const waiting = outgoing.get(clientMessageId);
       return waiting?.state === 'failed' ? dispatch(waiting.data) : undefined;
     },
-    discard: (clientMessageId) => void (outgoing.delete(clientMessageId) && changed()),
-    markRead: (upToSeq = Math.max(...[...known.values()].map(({ seq }) => seq))) => quiet(markRead(upToSeq)),
+    discard(clientMessageId) {
+      if (outgoing.get(clientMessageId)?.state !== 'failed') return; // what is under way may be stored
+      outgoing.delete(clientMessageId);
+      changed();
+    },
+    markRead: (upToSeq = newest) => quiet(markRead(upToSeq)),
     setTyping(is = true) {
       if (!id || (is ? Date.now() - toldTyping < typingSeconds * 400 : !toldTyping)) return;
       toldTyping = is && Date.now();

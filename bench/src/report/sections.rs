@@ -64,8 +64,8 @@ pub fn all(results: &Results, directory: &str) -> Report {
              the figures alone. Every message is looked for on every socket that must get it: a run that loses, doubles or reorders one \
              is marked as faulty. In an open loop latency counts from when a message was *due*, on the sender's side, until the other \
              participant's socket on another replica has it.\n\n\
-             This page is one run. On slower processors the ratios are others, too: in two later whole runs six and five of the lines below were \
-             not reached, eight times Go, the p99 at 5,000/s and the others' p99 after a replica's death among them \
+             This page is one run. On slower processors the ratios differ, too: two later full runs missed six and five of the targets below, \
+             eight times Go, the p99 at 5,000/s and the others' p99 after a replica's death among them \
              ([all runs](performance-history.md#more-runs-of-the-benchmarks)).\n\n",
         ),
         plots: Vec::new(),

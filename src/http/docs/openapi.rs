@@ -67,6 +67,7 @@ pub fn document(mode: AuthMode) -> Value {
         allow_own_user(&mut document);
         allow_me(&mut document);
     }
+    exclude_nul(&mut document);
     pin_times(&mut document);
     document
 }
@@ -96,11 +97,7 @@ fn own_user_described(is_default: bool) -> &'static str {
 
 /// In jwt mode a parameter `user_id` or `with` may be `me`, and so may each of `ids`.
 fn allow_me(document: &mut Value) {
-    let paths = document["paths"].as_object_mut().into_iter().flatten();
-    let operations = paths.flat_map(|(_, item)| item.as_object_mut().into_iter().flatten());
-    // By `get_mut`: an index would give an operation that has none a null.
-    let parameters = operations.filter_map(|(_, operation)| operation.get_mut("parameters"));
-    for parameter in parameters.filter_map(Value::as_array_mut).flatten() {
+    for parameter in parameters(document) {
         let is_default = parameter["in"] == "query" && parameter["name"] == "user_id";
         if parameter["name"] == "user_id" || parameter["name"] == "with" {
             let described = own_user_described(is_default);
@@ -113,6 +110,25 @@ fn allow_me(document: &mut Value) {
                 json!({"type": "string", "pattern": ID_OR_ME, "description": described});
         }
     }
+}
+
+/// No query names U+0000, whatever else may be in a text.
+fn exclude_nul(document: &mut Value) {
+    for parameter in parameters(document) {
+        let is_text = ["q", "role"].iter().any(|name| parameter["name"] == *name);
+        if is_text && parameter["in"] == "query" {
+            parameter["schema"]["pattern"] = json!("^[^\\u0000]*$");
+        }
+    }
+}
+
+/// Of all operations.
+fn parameters(document: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    let operations = paths.flat_map(|(_, item)| item.as_object_mut().into_iter().flatten());
+    // By `get_mut`: an index would give an operation that has none a null.
+    let parameters = operations.filter_map(|(_, operation)| operation.get_mut("parameters"));
+    parameters.filter_map(Value::as_array_mut).flatten()
 }
 
 /// Where no token says who calls, the request does.

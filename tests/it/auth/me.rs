@@ -14,8 +14,7 @@ fn paths(conversation: Uuid) -> Vec<String> {
     let document = openapi::document(AuthMode::Jwt);
     let paths = document["paths"].as_object().expect("paths").keys();
     // What `events` answers has the moment in it.
-    let with_users =
-        paths.filter(|path| path.contains("{user_id}") && !path.ends_with("/events"));
+    let with_users = paths.filter(|path| path.contains("{user_id}") && !path.ends_with("/events"));
     with_users
         .map(|path| {
             // In a list of conversations it would be a name.
