@@ -188,7 +188,7 @@ declare
     'chat_create_ticket', 'chat_redeem_ticket', 'chat_sweep_tickets',
     -- the listener, replay, the registry of replicas
     'chat_identity', 'chat_settle_identity', 'chat_incarnation', 'chat_snapshot', 'chat_changes_exceed', 'chat_changes_removed', 'chat_changes_since', 'chat_missed', 'chat_purged_since',
-    'chat_read_back', 'chat_read_back_conversations', 'chat_heartbeat', 'chat_hold_replica', 'chat_try_replica', 'chat_leave', 'chat_forget_foreign_numbers',
+    'chat_read_back', 'chat_read_back_conversations', 'chat_heartbeat', 'chat_hold_replica', 'chat_try_replica', 'chat_leave', 'chat_forget_foreign_numbers', 'chat_forget_foreign_numbers_of_messages',
     -- what those of them ask that run with the service's own rights
     'chat_schema', 'chat_replica_lock_class', 'chat_users_table', 'chat_relink_users'];
   item regprocedure;

@@ -121,7 +121,7 @@ declare
     'chat_active_at', 'chat_active_users', 'chat_activity_lag', 'chat_are_participants', 'chat_call_roll', 'chat_change_type',
     'chat_changes_exceed', 'chat_changes_removed', 'chat_changes_since', 'chat_channel', 'chat_clear_roll', 'chat_conversation', 'chat_conversation_event_head', 'chat_conversation_exists', 'chat_conversation_has_shown_times', 'chat_conversation_json',
     'chat_conversations_after_delete', 'chat_conversations_after_insert', 'chat_conversations_before_change', 'chat_create_ticket', 'chat_delete_message',
-    'chat_edit_message', 'chat_end_rolls', 'chat_event_head', 'chat_fail_dropped', 'chat_fail_moved', 'chat_follow', 'chat_forget_foreign_numbers', 'chat_forget_user',
+    'chat_edit_message', 'chat_end_rolls', 'chat_event_head', 'chat_fail_dropped', 'chat_fail_moved', 'chat_follow', 'chat_forget_foreign_numbers', 'chat_forget_foreign_numbers_of_messages', 'chat_forget_user',
     'chat_get_conversation', 'chat_get_message', 'chat_get_user', 'chat_grant_service', 'chat_has_answerable_size', 'chat_has_read', 'chat_has_shown_times', 'chat_heartbeat', 'chat_held_replica_keys',
     'chat_hold_replica', 'chat_identity', 'chat_incarnation', 'chat_inner_batch', 'chat_is_invisible', 'chat_is_own', 'chat_is_participant',
     'chat_json_text', 'chat_json_time', 'chat_json_uuid', 'chat_judge_author', 'chat_judge_stranger', 'chat_last_time', 'chat_leave',

@@ -658,15 +658,14 @@ security definer
 set search_path from current
 as $$ delete from chat_replicas where id = replica $$;
 
--- One step: takes from at most `max_rows` rows of each table transaction numbers that this cluster has not come to yet. They are another
--- cluster's, from which the rows were restored or replicated: whatever a statement sees was committed before its snapshot, under a number
--- below that snapshot's end. When the cluster came to them, the rows would be taken for changes of that day, and be sent as such.
+-- One step: takes from at most `max_rows` rows of each table but messages transaction numbers that this cluster has not come to yet. They are
+-- another cluster's, from which the rows were restored or replicated: whatever a statement sees was committed before its snapshot, under a
+-- number below that snapshot's end. When the cluster came to them, the rows would be taken for changes of that day, and be sent as such.
 -- The lowest first, which come first. Returns how many rows; there may be more of them unless that is less than `max_rows`.
 --
--- Nothing is published, and no revision changes. The host's triggers for updates of messages run.
 -- Chosen and locked in one statement and changed in the next one, which sees a number that was given meanwhile.
 -- Locks: the rows, until the transaction ends. None is waited for.
-create function chat_forget_foreign_numbers(max_rows integer default 1000) returns bigint
+create function chat_forget_foreign_numbers(max_rows integer) returns bigint
 language plpgsql
 security definer
 set search_path from current
@@ -682,17 +681,6 @@ declare
   forgotten bigint := 0;
   changed bigint;
 begin
-  ids := array(select m.id from messages m
-                where greatest(m.change_xid, m.read_xid) >= pg_snapshot_xmax(pg_current_snapshot())
-                order by greatest(m.change_xid, m.read_xid) limit max_rows
-                  for no key update skip locked);
-  if ids <> '{}' then
-    -- chat_messages_before_update() does it.
-    update messages m set is_read = m.is_read where m.id = any (ids);
-    get diagnostics changed = row_count;
-    forgotten := forgotten + changed;
-  end if;
-
   ids := array(select c.id from conversations c
                 where c.create_xid >= pg_snapshot_xmax(pg_current_snapshot())
                 order by c.create_xid limit max_rows
@@ -709,7 +697,8 @@ begin
                  order by t.change_xid limit max_rows
                    for update skip locked);
   if rows <> '{}' then
-    update chat_tombstones t set change_xid = older_than_all where t.ctid = any (rows);
+    update chat_tombstones t set change_xid = older_than_all
+     where t.ctid = any (rows) and t.change_xid >= pg_snapshot_xmax(pg_current_snapshot());
     get diagnostics changed = row_count;
     forgotten := forgotten + changed;
   end if;
@@ -735,6 +724,35 @@ begin
     get diagnostics changed = row_count;
     forgotten := forgotten + changed;
   end if;
+  return forgotten;
+end
+$$;
+
+-- The same of messages, in a transaction of its own: triggers of the host's run for these updates, and one may refuse them. Nothing is
+-- published, and no revision changes. Returns how many rows have lost their numbers.
+create function chat_forget_foreign_numbers_of_messages(max_rows integer) returns bigint
+language plpgsql
+security definer
+set search_path from current
+set enable_seqscan = off
+set jit = off
+as $$
+#variable_conflict use_variable
+declare
+  ids uuid[];
+  forgotten bigint;
+begin
+  ids := array(select m.id from messages m
+                where greatest(m.change_xid, m.read_xid) >= pg_snapshot_xmax(pg_current_snapshot())
+                order by greatest(m.change_xid, m.read_xid) limit max_rows
+                  for no key update skip locked);
+  with updated as (
+    -- chat_messages_before_update() takes them away.
+    update messages m set is_read = m.is_read where m.id = any (ids)
+    returning greatest(m.change_xid, m.read_xid) as xid
+  )
+  select count(*) into forgotten from updated u
+   where u.xid is null or u.xid < pg_snapshot_xmax(pg_current_snapshot());
   return forgotten;
 end
 $$;

@@ -222,6 +222,31 @@ async fn rows_of_another_cluster_are_no_news_when_this_one_comes_to_their_transa
     assert_eq!(frames.len(), 2, "{frames:?}");
 }
 
+/// As one that keeps an audit may.
+#[tokio::test]
+async fn a_trigger_that_refuses_updates_of_messages_keeps_no_other_rows_their_foreign_numbers() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let restored = restored_rows(conversation, 1_000_000_000);
+    database.execute(&restored).await;
+    let refuse = "create function host_refuses() returns trigger language plpgsql as $$
+                  begin raise exception 'nothing changes'; end $$;
+                  create trigger host_refuses before update on messages for each row execute function host_refuses()";
+    database.execute_as_owner(refuse).await;
+    let foreign = format!("({FOREIGN}) as foreign_rows");
+    let _replica = Replica::start(&database, &[]).await;
+    let but_messages = || async { (database.count(&foreign).await == 20).then_some(()) };
+    eventually("those of other tables are forgotten", but_messages).await;
+    let messages = "messages where greatest(change_xid, read_xid) = '1000000000'";
+    assert_eq!(database.count(messages).await, 20);
+
+    let let_through = "drop trigger host_refuses on messages";
+    database.execute_as_owner(let_through).await;
+    let _replica = Replica::start(&database, &[]).await;
+    let none = || async { (database.count(&foreign).await == 0).then_some(()) };
+    eventually("all numbers are forgotten", none).await;
+}
+
 /// What callers see of messages.
 const STATES: &str = "select string_agg(concat_ws(' ', id, content, is_read, revision, updated_at), ';' order by id) from messages";
 
