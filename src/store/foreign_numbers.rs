@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use postgres_types::Type;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -15,21 +16,21 @@ use crate::error::Error;
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Rows in one transaction at most. Where that fails, triggers of the host's may take long: the next look begins with fewer.
-const MOST: i64 = 1000;
+const MOST: i32 = 1000;
 
 /// Both take a number of rows, and return that of those that they have changed.
-const FUNCTIONS: [&str; 2] = [
-    "chat_forget_foreign_numbers",
-    "chat_forget_foreign_numbers_of_messages",
+const CALLS: [&str; 2] = [
+    "chat_forget_foreign_numbers($1)",
+    "chat_forget_foreign_numbers_of_messages($1)",
 ];
 
 /// Looks now and then, until `stopping`.
 pub async fn watch(store: Store, stopping: CancellationToken) {
     let watch = async {
-        let mut steps = FUNCTIONS.map(|_| MOST);
+        let mut steps = CALLS.map(|_| MOST);
         loop {
-            for (function, step) in FUNCTIONS.into_iter().zip(&mut steps) {
-                match store.forget_foreign_numbers(function, *step).await {
+            for (call, step) in CALLS.into_iter().zip(&mut steps) {
+                match store.forget_foreign_numbers(call, *step).await {
                     Ok(forgotten) => {
                         *step = MOST;
                         if forgotten > 0 {
@@ -41,7 +42,7 @@ pub async fn watch(store: Store, stopping: CancellationToken) {
                     Err(error) => {
                         *step = (*step / 10).max(1);
                         log::warn!(
-                            "transaction numbers of another cluster, if rows have any, could not be taken from them by {function}(): {}",
+                            "transaction numbers of another cluster, if rows have any, could not be taken from them by {call}: {}",
                             error.with_cause()
                         );
                     }
@@ -58,15 +59,14 @@ pub async fn watch(store: Store, stopping: CancellationToken) {
 
 impl Store {
     /// From all rows, in steps, beside the traffic: how many there were. What somebody else has locked is left for another time.
-    async fn forget_foreign_numbers(&self, function: &str, step: i64) -> Result<i64, Error> {
-        let call = format!("{function}({step})");
+    async fn forget_foreign_numbers(&self, call: &str, step: i32) -> Result<i64, Error> {
         let mut forgotten = 0;
         loop {
             let began = Instant::now();
-            let rows = self.change(&call, &[]).await?;
+            let rows = self.change(call, &[(&step, Type::INT4)]).await?;
             let changed: i64 = rows.first().map_or(Ok(0), |row| column_of(row, 0))?;
             forgotten += changed;
-            if changed < step {
+            if changed < i64::from(step) {
                 return Ok(forgotten);
             }
             // The other half of the time is everybody else's.
