@@ -302,12 +302,12 @@ impl Missed {
         for (place, change) in changes.into_iter().enumerate() {
             let cursor = if place == last { &reached } else { &asked };
             let event_type = EventType::named(&change.event_type);
-            missed.unsent.frames.push(Frame::durable(
+            missed.unsent.frames.push(Frame::relayed(
                 event_type,
                 &change.data,
                 change.user,
                 now,
-                cursor,
+                Some(cursor),
             ));
             let subject = Subject::of(event_type, change.subject, change.conversation, change.xid);
             sent.push((subject, change.version));

@@ -301,7 +301,8 @@ impl Presence {
             let Some(mut showing) = seen else {
                 continue;
             };
-            let frame = LazyCell::new(|| Frame::momentary(FrameType::Presence, data, *user, now));
+            let kind = FrameType::Presence.into();
+            let frame = LazyCell::new(|| Frame::relayed(kind, data, *user, now, None));
             loop {
                 let shown = lock(&self.shared.watchers).show(&mut showing, || (*frame).clone());
                 let count = shown.count as u64;
