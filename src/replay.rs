@@ -117,8 +117,9 @@ impl Replay {
         user: UserId,
         ahead: impl Future<Output = ()>,
     ) -> Result<ReplayTurn, Error> {
-        let permit = self.store.turn_of_replays(user, ahead).await?;
-        let store = self.store.in_turn(permit);
+        let turns = self.store.replays();
+        let turn = turns.of_after(Holder::User(user), ahead).await?;
+        let store = self.store.in_turn(turn);
         Ok(ReplayTurn { user, store })
     }
 
@@ -128,7 +129,9 @@ impl Replay {
         user: UserId,
         most: usize,
     ) -> Result<Option<ReplayTurn>, Error> {
-        let store = self.store.in_turn_of_replays(user, most).await?;
+        let turns = self.store.replays();
+        let turn = turns.of_within(Holder::User(user), most).await?;
+        let store = turn.map(|turn| self.store.in_turn(turn));
         Ok(store.map(|store| ReplayTurn { user, store }))
     }
 
