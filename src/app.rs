@@ -168,8 +168,6 @@ async fn start(
     lifecycle: &Lifecycle,
     supervisor: &mut Supervisor,
 ) -> Result<Services, StartError> {
-    let stop = || lifecycle.stopping.clone();
-    let tasks = &lifecycle.tasks;
     let store = database.store(&config)?;
     database.require_search_language(&store, &config).await?;
     let users = database.users_link(&config, &store);
@@ -185,24 +183,25 @@ async fn start(
         lifecycle.clone(),
     );
 
-    let live = services.live.clone().run(stop());
-    supervisor.spawn(tasks, "typing and presence", live);
+    let live = services.live.clone().run();
+    supervisor.spawn_until_stopping(lifecycle, "typing and presence", live);
     let Background {
         listener,
         mut listening,
         writing,
     } = background;
-    supervisor.spawn(tasks, "the listener", listener.run(stop()));
+    let stopping = lifecycle.stopping.clone();
+    supervisor.spawn(&lifecycle.tasks, "the listener", listener.run(stopping));
     let deadline = database.deadline.max(Instant::now() + LISTENER_PATIENCE);
     until_live(&mut listening, deadline).await?;
 
-    supervisor.spawn(tasks, "the writer", writing);
-    let watch = users.watch(stop());
-    supervisor.spawn(tasks, "the watch over the users table", watch);
+    supervisor.spawn(&lifecycle.tasks, "the writer", writing);
+    let watch = users.watch();
+    supervisor.spawn_until_stopping(lifecycle, "the watch over the users table", watch);
 
     let (built, index_is_built) = oneshot::channel();
-    let seeing_to_it = search_index.run(services.store.clone(), built, stop());
-    supervisor.spawn(tasks, "the search index task", seeing_to_it);
+    let seeing_to_it = search_index.run(services.store.clone(), built);
+    supervisor.spawn_until_stopping(lifecycle, "the search index task", seeing_to_it);
     // Late, it is no reason not to serve: searches say so.
     let _ = timeout(SEARCH_PATIENCE, index_is_built).await;
 
@@ -212,21 +211,19 @@ async fn start(
 
 /// What looks after the services from time to time.
 fn spawn_watches(services: &Services, supervisor: &mut Supervisor) {
-    let stop = || services.lifecycle.stopping.clone();
-    let tasks = &services.lifecycle.tasks;
-    let watch = services.metrics.clone().watch(stop());
-    supervisor.spawn(tasks, "the watch over the figures", watch);
+    let lifecycle = &services.lifecycle;
+    let watch = services.metrics.clone().watch();
+    supervisor.spawn_until_stopping(lifecycle, "the watch over the figures", watch);
     let limiters = vec![
         services.send_limiter.clone(),
         services.live_limiter.clone(),
         services.frame_limiter.clone(),
     ];
-    let sweep = limits::sweep(limiters, stop());
-    supervisor.spawn(tasks, "the sweep of limits", sweep);
-    let watch = services.auth.clone().watch(services.hub.clone(), stop());
-    supervisor.spawn(tasks, "the check of users", watch);
-    let watch = foreign_numbers::watch(services.store.clone(), stop());
-    supervisor.spawn(tasks, "the watch over restored rows", watch);
+    supervisor.spawn_until_stopping(lifecycle, "the sweep of limits", limits::sweep(limiters));
+    let watch = services.auth.clone().watch(services.hub.clone());
+    supervisor.spawn_until_stopping(lifecycle, "the check of users", watch);
+    let watch = foreign_numbers::watch(services.store.clone());
+    supervisor.spawn_until_stopping(lifecycle, "the watch over restored rows", watch);
 }
 
 /// Waits until the first heartbeat has come back.

@@ -16,7 +16,6 @@ mod user_check;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
 use warp::http::HeaderMap;
 
 use caller::Kind;
@@ -208,11 +207,10 @@ impl Auth {
         Ok((ticket.expose(), expires_at))
     }
 
-    /// Until `stop`: takes changed key files, removes tickets that were never used, and in jwt mode ends the
+    /// For as long as it is polled: takes changed key files, removes tickets that were never used, and in jwt mode ends the
     /// sockets of users who are not active any more.
-    pub async fn watch(self, hub: Hub, stop: CancellationToken) {
+    pub async fn watch(self, hub: Hub) {
         tokio::select! {
-            () = stop.cancelled() => {}
             () = self.follow_files() => {}
             () = self.check(&hub) => {}
         }

@@ -20,38 +20,22 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Of a durable event: PostgreSQL named its type and built `data`, which is JSON and relayed as it is.
-    pub fn durable(
+    /// With `data` that PostgreSQL built: it is JSON, and relayed as it is. A durable event has a cursor, unless one stands for all of an
+    /// answer; how something is at the moment has none.
+    pub fn relayed(
         event_type: EventType<'_>,
         data: &str,
         user: UserId,
         timestamp: UnixSeconds,
-        cursor: &str,
+        cursor: Option<&str>,
     ) -> Self {
+        let name = event_type.name();
+        let room = data.len() + cursor.map_or(0, str::len) + name.len() + 112;
+        let mut begun = begun(name, room);
+        begun.push_str(data);
         Self {
             kind: event_type.kind(),
-            text: relayed(event_type.name(), data, user, timestamp, Some(cursor)),
-        }
-    }
-
-    /// Of a durable event, for an answer in which one cursor stands for all.
-    pub fn listed(
-        event_type: EventType<'_>,
-        data: &str,
-        user: UserId,
-        timestamp: UnixSeconds,
-    ) -> Self {
-        Self {
-            kind: event_type.kind(),
-            text: relayed(event_type.name(), data, user, timestamp, None),
-        }
-    }
-
-    /// Of how something is at the moment: `data` is JSON and relayed as it is, and no cursor goes with it.
-    pub fn momentary(kind: FrameType, data: &str, user: UserId, timestamp: UnixSeconds) -> Self {
-        Self {
-            kind: Some(kind),
-            text: relayed(kind.name(), data, user, timestamp, None),
+            text: ended(begun, user, timestamp, cursor),
         }
     }
 
@@ -109,19 +93,6 @@ impl From<String> for Frame {
 /// Bytes that a frame whose data is serialised here has at first: enough for most.
 const ROOM: usize = 256;
 
-fn relayed(
-    name: &str,
-    data: &str,
-    user: UserId,
-    timestamp: UnixSeconds,
-    cursor: Option<&str>,
-) -> Utf8Bytes {
-    let room = data.len() + cursor.map_or(0, str::len) + name.len() + 112;
-    let mut frame = begun(name, room);
-    frame.push_str(data);
-    ended(frame, user, timestamp, cursor)
-}
-
 /// As far as the data.
 fn begun(name: &str, room: usize) -> String {
     let mut frame = String::with_capacity(room);
@@ -164,12 +135,12 @@ mod tests {
 
     #[test]
     fn a_durable_frame_is_json_with_every_field() {
-        let frame = Frame::durable(
+        let frame = Frame::relayed(
             FrameType::ChatMessage.into(),
             r#"{"a":"\"x"}"#,
             UserId(uuid::Uuid::nil()),
             UnixSeconds(5),
-            "1.a.b",
+            Some("1.a.b"),
         );
         assert_eq!(frame.kind(), Some(FrameType::ChatMessage));
         let value: serde_json::Value = serde_json::from_str(frame.as_str()).expect("valid JSON");
@@ -182,12 +153,12 @@ mod tests {
     /// A newer schema may have some.
     #[test]
     fn an_event_of_a_type_that_is_not_known_is_relayed_under_its_name() {
-        let frame = Frame::durable(
+        let frame = Frame::relayed(
             EventType::named("chat_massage"),
             "{}",
             USER,
             UnixSeconds(5),
-            "1.a.b",
+            Some("1.a.b"),
         );
         assert_eq!(frame.kind(), None);
         assert!(
@@ -202,13 +173,11 @@ mod tests {
         let data = serde_json::json!({"of": "é\"", "number": 7});
         let text = data.to_string();
         let (kind, at) = (FrameType::ResyncRequired, UnixSeconds(-5));
-        let durable = Frame::durable(kind.into(), &text, USER, at, "1.a.b");
-        let serialized = Frame::serialized(kind, &data, USER, at, Some("1.a.b"));
-        assert_eq!(durable.as_str(), serialized.as_str());
-        assert_eq!(durable.kind(), serialized.kind());
-        let momentary = Frame::momentary(kind, &text, USER, at);
-        let serialized = Frame::serialized(kind, &data, USER, at, None);
-        assert_eq!(momentary.as_str(), serialized.as_str());
-        assert_eq!(momentary.kind(), serialized.kind());
+        for cursor in [Some("1.a.b"), None] {
+            let relayed = Frame::relayed(kind.into(), &text, USER, at, cursor);
+            let serialized = Frame::serialized(kind, &data, USER, at, cursor);
+            assert_eq!(relayed.as_str(), serialized.as_str());
+            assert_eq!(relayed.kind(), serialized.kind());
+        }
     }
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::Rate;
 use crate::error::Error;
@@ -129,17 +128,15 @@ impl UserLimiter {
     }
 }
 
-/// Sweeps these from time to time, until `stop`.
-pub async fn sweep(limiters: Vec<UserLimiter>, stop: CancellationToken) {
-    sweep_every(SWEEP_INTERVAL, limiters, stop).await;
+/// Sweeps these from time to time, for as long as it is polled.
+pub async fn sweep(limiters: Vec<UserLimiter>) {
+    sweep_every(SWEEP_INTERVAL, &limiters).await;
 }
 
-async fn sweep_every(interval: Duration, limiters: Vec<UserLimiter>, stop: CancellationToken) {
+async fn sweep_every(interval: Duration, limiters: &[UserLimiter]) {
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sleep(interval) => limiters.iter().for_each(UserLimiter::sweep),
-        }
+        sleep(interval).await;
+        limiters.iter().for_each(UserLimiter::sweep);
     }
 }
 
@@ -327,20 +324,17 @@ mod tests {
             let _ = fast.check(UserId(Uuid::from_u128(number)));
         }
         while slow.pause(user, &mut 1).is_none() {}
-        let stop = CancellationToken::new();
-        let both = vec![slow.clone(), fast.clone()];
-        let sweeps = tokio::spawn(sweep_every(Duration::from_millis(1), both, stop.clone()));
+        let both = [slow.clone(), fast.clone()];
         let remembered = |limiter: &UserLimiter| limiter.limiter.as_ref().map_or(0, |l| l.len());
         let forgotten = async {
             while remembered(&fast) > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        timeout(Duration::from_secs(60), forgotten)
-            .await
-            .expect("in time");
+        tokio::select! {
+            forgotten = timeout(Duration::from_secs(60), forgotten) => forgotten.expect("in time"),
+            () = sweep_every(Duration::from_millis(1), &both) => unreachable!("it has no end"),
+        }
         assert_eq!(remembered(&slow), 1);
-        stop.cancel();
-        sweeps.await.expect("an end");
     }
 }

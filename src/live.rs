@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::hub::Hub;
 use crate::model::{ConnectionId, ReplicaId, UserId};
@@ -66,11 +65,11 @@ impl Live {
         attending
     }
 
-    /// All loops, until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    /// All loops, for as long as it is polled.
+    pub async fn run(self) {
         tokio::select! {
-            () = self.presence.run(&stop) => {}
-            () = self.typing.run(&stop) => {}
+            () = self.presence.run() => {}
+            () = self.typing.run() => {}
         }
     }
 }

@@ -42,33 +42,34 @@ impl Reads {
             // A server that asks for whomever it likes.
             Holder::Service(_) | Holder::Anybody => return Ok(self.store.clone()),
         }
-        let store = self.store.in_turn_of_reads(holder, self.most).await?;
-        store.ok_or_else(|| self.too_many())
+        let turn = self.store.reads().of_within(holder, self.most).await?;
+        Ok(self.store.in_turn(self.granted(turn)?))
     }
 
     /// The same for a list of users, which may read all of the host's table: who waits for one keeps no other read waiting. Whoever asks for many users, such as a gateway, takes turns as well, as many at a time as there are.
     pub async fn directory_turn(&self, holder: Holder) -> Result<Store, Error> {
-        match holder {
+        let turns = self.store.directory();
+        Ok(match holder {
             Holder::User(_) | Holder::Conversation(_) => {
-                let store = self.store.in_turn_of_directory(holder, self.most).await?;
-                store.ok_or_else(|| self.too_many())
+                let turn = turns.of_within(holder, self.most).await?;
+                self.store.in_turn(self.granted(turn)?)
             }
-            Holder::Service(_) | Holder::Anybody => self.store.in_any_turn_of_directory().await,
-        }
+            Holder::Service(_) | Holder::Anybody => self.store.in_turn(turns.of_anybody().await?),
+        })
     }
 
     /// The turn of `user` to be told what they missed, which is read as for a socket that comes back: whoever asks for it stands in the line of
     /// the user's sockets, and keeps no other read waiting. Whoever asks for many users has the turns of all of these.
     pub async fn replay_turn(&self, replay: &Replay, user: UserId) -> Result<ReplayTurn, Error> {
-        let turn = replay.acquire_within(user, self.most).await?;
-        turn.ok_or_else(|| self.too_many())
+        self.granted(replay.acquire_within(user, self.most).await?)
     }
 
-    fn too_many(&self) -> Error {
-        Error::TooManyRequests {
+    /// `TooManyRequests` where there is none, since as many as `most` of the holder's are being read or wait.
+    fn granted<T>(&self, turn: Option<T>) -> Result<T, Error> {
+        turn.ok_or_else(|| Error::TooManyRequests {
             message: format!("more than {} reads at a time", self.most),
             retry_after: RETRY_AFTER,
-        }
+        })
     }
 }
 

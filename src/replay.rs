@@ -117,8 +117,9 @@ impl Replay {
         user: UserId,
         ahead: impl Future<Output = ()>,
     ) -> Result<ReplayTurn, Error> {
-        let permit = self.store.turn_of_replays(user, ahead).await?;
-        let store = self.store.in_turn(permit);
+        let turns = self.store.replays();
+        let turn = turns.of_after(Holder::User(user), ahead).await?;
+        let store = self.store.in_turn(turn);
         Ok(ReplayTurn { user, store })
     }
 
@@ -128,7 +129,9 @@ impl Replay {
         user: UserId,
         most: usize,
     ) -> Result<Option<ReplayTurn>, Error> {
-        let store = self.store.in_turn_of_replays(user, most).await?;
+        let turns = self.store.replays();
+        let turn = turns.of_within(Holder::User(user), most).await?;
+        let store = turn.map(|turn| self.store.in_turn(turn));
         Ok(store.map(|store| ReplayTurn { user, store }))
     }
 
@@ -302,12 +305,12 @@ impl Missed {
         for (place, change) in changes.into_iter().enumerate() {
             let cursor = if place == last { &reached } else { &asked };
             let event_type = EventType::named(&change.event_type);
-            missed.unsent.frames.push(Frame::durable(
+            missed.unsent.frames.push(Frame::relayed(
                 event_type,
                 &change.data,
                 change.user,
                 now,
-                cursor,
+                Some(cursor),
             ));
             let subject = Subject::of(event_type, change.subject, change.conversation, change.xid);
             sent.push((subject, change.version));

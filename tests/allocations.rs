@@ -64,12 +64,12 @@ fn deliver(hub: &Hub, recipients: &[UserId; 2], sockets: &mut [Subscription]) ->
         version: 1,
         xid: Xid(1),
         horizon: Horizon(Xid(1)),
-        frame: Frame::durable(
+        frame: Frame::relayed(
             FrameType::ChatMessage.into(),
             r#"{"content":"hello"}"#,
             recipients[0],
             UnixSeconds(1),
-            "1.a.1",
+            Some("1.a.1"),
         ),
         made_at: None,
         as_update: None,

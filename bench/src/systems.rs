@@ -3,13 +3,14 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use pgchat_harness::Failure;
-use pgchat_harness::cluster::{Cluster, RunDir, append, free_addr};
+use pgchat_harness::cluster::{Cluster, RunDir, free_addr};
 use pgchat_harness::process::Process;
+use pgchat_harness::program::{last_lines, quiet};
 use pgchat_harness::{roles, users};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -203,12 +204,8 @@ impl Bench {
     ) -> Result<Replica, Failure> {
         let addr = free_addr()?;
         let log_path = self.logs.join(format!("{}-{number}.log", system.name()));
-        let log = append(&log_path)?;
         let mut command = self.command(system)?;
-        command
-            .env_clear()
-            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
-            .envs(std::env::var_os("RUST_LOG").map(|filter| ("RUST_LOG", filter)))
+        quiet(&mut command, &log_path)?
             .env("DB_HOST", "127.0.0.1")
             .env("DB_PORT", self.cluster.addr.port().to_string())
             .env("DB_USER", system.role())
@@ -224,10 +221,7 @@ impl Bench {
             .env("NODE_ENV", "production")
             .envs(
                 matches!(system, System::PgchatWithoutSearch).then_some(("SEARCH_LANGUAGE", "off")),
-            )
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+            );
         let began = Instant::now();
         let mut process = Process::spawn(&mut command, Signal::SIGKILL)
             .map_err(|error| format!("{}: {error}", system.name()))?;
@@ -238,9 +232,8 @@ impl Bench {
             let exited = process.exited();
             if exited.is_some() || began.elapsed() > START {
                 let end = exited.map_or("is not ready".to_owned(), |status| status.to_string());
-                return Err(
-                    format!("{} {number}: {end}\n{}", system.name(), tail(&log_path)).into(),
-                );
+                let last = last_lines(&log_path);
+                return Err(format!("{} {number}: {end}\n{last}", system.name()).into());
             }
             sleep(PROBE).await;
         }
@@ -315,10 +308,4 @@ async fn is_ready(addr: SocketAddr) -> bool {
         Ok::<_, std::io::Error>(head.starts_with(b"HTTP/1.1 200"))
     };
     matches!(timeout(PROBE_TIMEOUT, probe).await, Ok(Ok(true)))
-}
-
-fn tail(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().rev().take(15).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }

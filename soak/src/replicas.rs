@@ -1,15 +1,14 @@
 //! Replicas of the service as real processes: started, killed, drained, stopped and continued.
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use pgchat_harness::cluster::append;
 use pgchat_harness::process::Process;
+use pgchat_harness::program::{last_lines, quiet};
 use pgchat_harness::roles::SERVICE;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -94,23 +93,14 @@ impl Replica {
     }
 
     fn spawn(&self) -> Result<Process, Failure> {
-        let log: File = append(&self.log)?;
-        let process = Process::spawn(
-            Command::new(&self.program)
-                .arg("serve")
-                .env_clear()
-                .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
-                .envs(std::env::var_os("RUST_LOG").map(|filter| ("RUST_LOG", filter)))
-                .env("RUST_BACKTRACE", "1")
-                .envs(self.settings.iter().map(|(name, value)| (name, value)))
-                .current_dir(&self.dir)
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log),
-            Signal::SIGKILL,
-        )
-        .map_err(|error| format!("{}: {error}", self.program.display()))?;
-        Ok(process)
+        let mut command = Command::new(&self.program);
+        quiet(&mut command, &self.log)?
+            .arg("serve")
+            .env("RUST_BACKTRACE", "1")
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.dir);
+        let process = Process::spawn(&mut command, Signal::SIGKILL);
+        process.map_err(|error| format!("{}: {error}", self.program.display()).into())
     }
 }
 
@@ -165,12 +155,8 @@ pub async fn start_all(replicas: &[Replica], probes: &reqwest::Client) -> Result
             let exited = replica.take().and_then(|mut taken| taken.exited());
             if exited.is_some() || Instant::now() > deadline {
                 let end = exited.map_or("is not ready".to_owned(), |status| status.to_string());
-                let log = std::fs::read_to_string(&replica.log).unwrap_or_default();
-                let last: Vec<&str> = log.lines().rev().take(15).collect();
-                let last: Vec<&str> = last.into_iter().rev().collect();
-                return Err(
-                    format!("replica {}: {end}\n{}", replica.number, last.join("\n")).into(),
-                );
+                let last = last_lines(&replica.log);
+                return Err(format!("replica {}: {end}\n{last}", replica.number).into());
             }
             tokio::time::sleep(PROBE).await;
         }

@@ -4,10 +4,13 @@
 use std::collections::HashMap;
 use std::future::pending;
 
+use futures_util::FutureExt;
 use tokio::task::{Id, JoinSet};
 use tokio_util::task::TaskTracker;
 
-/// The tasks end with [`Lifecycle::stopping`](crate::lifecycle::Lifecycle), or with this.
+use crate::lifecycle::Lifecycle;
+
+/// The tasks end with [`Lifecycle::stopping`], or with this.
 #[derive(Default)]
 pub(super) struct Supervisor {
     tasks: JoinSet<()>,
@@ -26,6 +29,18 @@ impl Supervisor {
         self.names.insert(task.id(), name);
     }
 
+    /// For one that has no end of its own: it is dropped at [`Lifecycle::stopping`], wherever it waits by then.
+    pub fn spawn_until_stopping(
+        &mut self,
+        lifecycle: &Lifecycle,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let stopping = lifecycle.stopping.clone();
+        let task = stopping.run_until_cancelled_owned(task).map(drop);
+        self.spawn(&lifecycle.tasks, name, task);
+    }
+
     /// Resolves to the name of one that has ended, whatever ended it.
     pub async fn one_ended(&mut self) -> &'static str {
         let id = match self.tasks.join_next_with_id().await {
@@ -39,6 +54,10 @@ impl Supervisor {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
 
     #[tokio::test]
@@ -54,5 +73,17 @@ mod tests {
         drop(supervisor);
         tracker.close();
         tracker.wait().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_has_no_end_is_gone_after_the_stop_and_not_before() {
+        let (mut supervisor, lifecycle) = (Supervisor::default(), Lifecycle::default());
+        supervisor.spawn_until_stopping(&lifecycle, "one that goes on", pending());
+        lifecycle.tasks.close();
+        let mut gone = std::pin::pin!(lifecycle.tasks.wait());
+        let patience = Duration::from_secs(60);
+        assert!(timeout(patience, &mut gone).await.is_err(), "too early");
+        lifecycle.stopping.cancel();
+        assert!(timeout(patience, gone).await.is_ok(), "it goes on");
     }
 }

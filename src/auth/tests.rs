@@ -12,7 +12,7 @@ async fn trusted_mode_looks_at_no_key_file() {
     ];
     let hub = testing::hub(1);
     let services = testing::services_of(hub.clone(), Config::from_vars(&vars).unwrap());
-    let watching = services.auth.clone().watch(hub, CancellationToken::new());
+    let watching = services.auth.clone().watch(hub);
     // Too short for the first question to the database.
     let watched = tokio::time::timeout(Duration::from_secs(10), watching).await;
     assert!(watched.is_err(), "it watches until it is stopped");

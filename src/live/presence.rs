@@ -15,7 +15,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 
 use super::{GATHERING, wait};
 use crate::config::Config;
@@ -168,11 +167,10 @@ impl Presence {
         self.shared.look.notify_one();
     }
 
-    /// The three loops, until `stop`. The roll is left for the others to clear away, after the grace: most of its users
+    /// The three loops, for as long as it is polled. The roll is left for the others to clear away, after the grace: most of its users
     /// are about to come to them.
-    pub async fn run(&self, stop: &CancellationToken) {
+    pub async fn run(&self) {
         tokio::select! {
-            () = stop.cancelled() => {}
             () = self.keep_roll() => {}
             () = self.look() => {}
             () = self.sweep() => {}
@@ -303,7 +301,8 @@ impl Presence {
             let Some(mut showing) = seen else {
                 continue;
             };
-            let frame = LazyCell::new(|| Frame::momentary(FrameType::Presence, data, *user, now));
+            let kind = FrameType::Presence.into();
+            let frame = LazyCell::new(|| Frame::relayed(kind, data, *user, now, None));
             loop {
                 let shown = lock(&self.shared.watchers).show(&mut showing, || (*frame).clone());
                 let count = shown.count as u64;

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::{GATHERING, wait};
 use crate::error::{Denial, Error, Resource};
@@ -197,10 +196,9 @@ impl Typing {
             .show(pair.to, |mailbox| mailbox.put(topic, frame.clone()));
     }
 
-    /// Both loops, until `stop`.
-    pub(super) async fn run(&self, stop: &CancellationToken) {
+    /// Both loops, for as long as it is polled.
+    pub(super) async fn run(&self) {
         tokio::select! {
-            () = stop.cancelled() => {}
             () = self.tell() => {}
             () = self.expire() => {}
         }

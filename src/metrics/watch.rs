@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use log::Level;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
 
@@ -24,19 +23,11 @@ const DEPTH_WARNING: f64 = 0.5;
 
 impl Metrics {
     /// Looks at the figures every 10 s and logs those that turned bad, and when they are good again.
-    pub async fn watch(self, stop: CancellationToken) {
-        self.watch_every(WATCH_INTERVAL, stop).await;
+    pub async fn watch(self) {
+        self.watch_every(WATCH_INTERVAL).await;
     }
 
-    async fn watch_every(self, interval: Duration, stop: CancellationToken) {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.look_every(interval) => {}
-        }
-    }
-
-    /// For as long as it is polled.
-    async fn look_every(&self, interval: Duration) {
+    async fn watch_every(self, interval: Duration) {
         let mut alarms = Alarms::default();
         loop {
             tokio::time::sleep(interval).await;
@@ -153,6 +144,7 @@ impl Alarm {
 mod tests {
     use tokio::net::TcpListener;
     use tokio::time::pause;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::config::Config;
@@ -231,7 +223,8 @@ mod tests {
         let hub = testing::hub(1);
         let metrics = testing::services_of(hub, Config::from_vars(&vars).unwrap()).metrics;
         let stop = CancellationToken::new();
-        let watch = tokio::spawn(metrics.watch_every(Duration::from_millis(1), stop.clone()));
+        let watch = metrics.watch_every(Duration::from_millis(1));
+        let watch = tokio::spawn(stop.clone().run_until_cancelled_owned(watch));
         let _asked = silent.accept().await.unwrap();
         // From here on time passes only while there is nothing to do but to wait for it.
         pause();

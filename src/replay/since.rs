@@ -60,7 +60,7 @@ impl Since {
         // One after the other is let go, so that the data is not there twice.
         let frames = self.changes.into_iter().map(|change| {
             let event_type = EventType::named(&change.event_type);
-            Frame::listed(event_type, &change.data, change.user, now)
+            Frame::relayed(event_type, &change.data, change.user, now, None)
         });
         CaughtUp {
             events: frames.collect(),

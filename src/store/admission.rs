@@ -17,7 +17,6 @@ use super::{Shared, Store};
 use crate::error::Error;
 use crate::limits::Holder;
 use crate::logging::Repeats;
-use crate::model::UserId;
 
 /// The turns of one kind.
 pub struct Turns {
@@ -108,54 +107,19 @@ impl Turns {
 }
 
 impl Store {
-    /// A handle for what this holder reads over HTTP, when it is their turn ([`Store::in_turn`]); none where as many as `most` of theirs are
-    /// being read or wait. `Unavailable` if the turn does not come in time.
-    pub async fn in_turn_of_reads(
-        &self,
-        holder: Holder,
-        most: usize,
-    ) -> Result<Option<Self>, Error> {
-        let turn = self.shared.reads.of_within(holder, most).await?;
-        Ok(turn.map(|turn| self.in_turn(turn)))
+    /// Of reads over HTTP. What has its turn is read by a handle of its own ([`Store::in_turn`]).
+    pub fn reads(&self) -> &Turns {
+        &self.shared.reads
     }
 
-    /// The same for a list of users, of which a holder has one at a time.
-    pub async fn in_turn_of_directory(
-        &self,
-        holder: Holder,
-        most: usize,
-    ) -> Result<Option<Self>, Error> {
-        let turn = self.shared.directory.of_within(holder, most).await?;
-        Ok(turn.map(|turn| self.in_turn(turn)))
+    /// Of lists of users, of which a holder has one at a time.
+    pub fn directory(&self) -> &Turns {
+        &self.shared.directory
     }
 
-    /// The same for whoever may have all of these turns.
-    pub async fn in_any_turn_of_directory(&self) -> Result<Self, Error> {
-        let turn = self.shared.directory.of_anybody().await?;
-        Ok(self.in_turn(turn))
-    }
-
-    /// The turn of this user to be read for, who was away. They are read for one at a time, and `ahead` comes before ([`Turns::of_after`]).
-    /// `Unavailable` if it does not come in time.
-    pub async fn turn_of_replays(
-        &self,
-        user: UserId,
-        ahead: impl Future<Output = ()>,
-    ) -> Result<Permit, Error> {
-        let replays = &self.shared.replays;
-        replays.of_after(Holder::User(user), ahead).await
-    }
-
-    /// A handle for what a request of this user's reads of what they missed, when it is their turn, in the same line; none where as many as
-    /// `most` of theirs are read for or wait.
-    pub async fn in_turn_of_replays(
-        &self,
-        user: UserId,
-        most: usize,
-    ) -> Result<Option<Self>, Error> {
-        let replays = &self.shared.replays;
-        let turn = replays.of_within(Holder::User(user), most).await?;
-        Ok(turn.map(|turn| self.in_turn(turn)))
+    /// Of users to be read for, who were away: for one of each at a time.
+    pub fn replays(&self) -> &Turns {
+        &self.shared.replays
     }
 
     /// How many wait for a turn before they have, or wait for, a connection.

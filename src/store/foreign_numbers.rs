@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use postgres_types::Type;
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 
 use super::{Store, column_of};
 use crate::error::Error;
@@ -24,8 +23,8 @@ const CALLS: [&str; 2] = [
     "chat_forget_foreign_numbers_of_messages($1)",
 ];
 
-/// Looks now and then, until `stopping`.
-pub async fn watch(store: Store, stopping: CancellationToken) {
+/// Looks now and then, for as long as it is polled.
+pub async fn watch(store: Store) {
     let watch = async {
         let mut steps = CALLS.map(|_| MOST);
         loop {
@@ -51,10 +50,7 @@ pub async fn watch(store: Store, stopping: CancellationToken) {
             sleep(INTERVAL).await;
         }
     };
-    tokio::select! {
-        () = watch => {}
-        () = stopping.cancelled() => {}
-    }
+    watch.await;
 }
 
 impl Store {

@@ -138,7 +138,7 @@ impl<'a> Told<'a> {
 
     /// As of a catch-up: with no horizon, and of no moment.
     pub fn into_event(self, user: UserId, at: UnixSeconds, cursor: &str) -> Event {
-        let frame_of = |event_type| Frame::durable(event_type, self.data, user, at, cursor);
+        let frame_of = |event_type| Frame::relayed(event_type, self.data, user, at, Some(cursor));
         Event {
             subject: self.subject,
             version: self.version,

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::*;
+use crate::model::UserId;
 
 type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Permit, Error>> + 'a>>;
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tokio_postgres::Client;
-use tokio_util::sync::CancellationToken;
 
 use super::catalog::{is_true, other_owner};
 use crate::store::connect::{ConnectError, Connector, LASTING, UNHURRIED};
@@ -70,21 +69,15 @@ pub enum BuildError {
 }
 
 impl SearchIndex {
-    /// Builds what is missing, once, and tells `built`; then keeps it tidy until `stopping`. A build that is under way when it stops is left
-    /// to the server, which completes it.
-    pub async fn run(self, store: Store, built: oneshot::Sender<()>, stopping: CancellationToken) {
-        let work = async {
-            self.built().await;
-            // Nobody may be waiting for it any longer.
-            let _ = built.send(());
-            match &self.language {
-                Some(language) => tidy(&store, language).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = work => {}
-            () = stopping.cancelled() => {}
+    /// Builds what is missing, once, and tells `built`; then keeps it tidy, for as long as it is polled. A build that is under way when this is
+    /// dropped is left to the server, which completes it.
+    pub async fn run(self, store: Store, built: oneshot::Sender<()>) {
+        self.built().await;
+        // Nobody may be waiting for it any longer.
+        let _ = built.send(());
+        match &self.language {
+            Some(language) => tidy(&store, language).await,
+            None => std::future::pending().await,
         }
     }
 

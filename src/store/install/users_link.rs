@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
-use tokio_util::sync::CancellationToken;
 
 use super::catalog::become_owner;
 use super::error::{MigrateError, left_undone};
@@ -111,28 +110,20 @@ impl UsersLink {
         }
     }
 
-    /// Until `stop`.
-    pub async fn watch(self, stop: CancellationToken) {
+    /// For as long as it is polled.
+    pub async fn watch(self) {
         // The start may have left some undone.
         let mut mending = Mending {
             due: Some(Instant::now() + self.interval * LOOKS_BEFORE_KEYS),
             is_known: false,
         };
         if self.linked == UsersLinked::Later {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.link_late() => mending.found(Keys::Follow),
-            }
+            self.link_late().await;
+            mending.found(Keys::Follow);
         }
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.interval) => {}
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.look_at_all(&mut mending) => {}
-            }
+            tokio::time::sleep(self.interval).await;
+            self.look_at_all(&mut mending).await;
         }
     }
 
