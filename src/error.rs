@@ -90,7 +90,7 @@ pub enum Error {
     MessageDeleted(MessageId),
 
     /// 405: the route exists, for other methods.
-    #[error("the route does not have this method: the header Allow names those that it has")]
+    #[error("this route does not have that method: see the header Allow")]
     MethodNotAllowed,
 
     /// 408: the body did not arrive in time.
@@ -137,13 +137,13 @@ pub enum Error {
     },
 
     /// 503: this replica has as many sockets as it may.
-    #[error("this replica has as many connections as it may")]
+    #[error("this replica has no room for more connections")]
     ReplicaFull { limit: usize },
 
     /// 503: a search, or a list by names, had all the time that it may have. The database is slow, the words are in too many messages, or
     /// the names are too many: nobody knows which. So a client that repeats requests by itself should leave this one to the user.
     #[error(
-        "this took too long: narrow it down, by other words or to one conversation, or try again"
+        "this took too long: narrow it down, with other words or to one conversation, or try again"
     )]
     SearchTimeout,
 
@@ -163,14 +163,14 @@ pub enum Credentials {
     TokenInvalid(String),
     #[error("the token has expired")]
     TokenExpired,
-    #[error("the ticket is not valid, or was used before, or has expired")]
+    #[error("the ticket is not valid, was used before, or has expired")]
     TicketInvalid,
 }
 
 /// Why a caller may not do what they ask for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
-    #[error("the token is another user's")]
+    #[error("the token belongs to another user")]
     UserMismatch,
     #[error("this user is deactivated")]
     UserDeactivated,

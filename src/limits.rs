@@ -112,7 +112,7 @@ impl UserLimiter {
             // As many as may come at once are never too many.
             Ok(Ok(())) | Err(_) => Ok(()),
             Ok(Err(not_until)) => Err(Error::TooManyRequests {
-                message: "this user sends or asks too fast".to_owned(),
+                message: "this user makes too many requests".to_owned(),
                 retry_after: not_until.wait_time_from(DefaultClock::default().now()),
             }),
         }

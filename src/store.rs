@@ -162,7 +162,7 @@ impl Store {
             user_lookups: Arc::new(UserLookups::new(shares.user_lookups)),
             tickets: turns(
                 "tickets",
-                "too many others wait for the database",
+                "too many requests are waiting for the database",
                 (shares.tickets, shares.tickets),
             ),
             searches: turns(

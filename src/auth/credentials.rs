@@ -40,8 +40,8 @@ pub fn subprotocol_token(headers: &HeaderMap) -> Result<Option<&str>, Error> {
     let mut tokens = header_list::members(headers, SEC_WEBSOCKET_PROTOCOL)
         .filter_map(|member| member.strip_prefix(SUBPROTOCOL_PREFIX));
     match (tokens.next(), tokens.next()) {
-        (_, Some(_)) => Err(invalid("the subprotocols hold two of them")),
-        (Some(""), None) => Err(invalid("the subprotocol \"bearer.\" has none behind it")),
+        (_, Some(_)) => Err(invalid("there are two among the subprotocols")),
+        (Some(""), None) => Err(invalid("the subprotocol \"bearer.\" has no token")),
         (token, None) => Ok(token),
     }
 }

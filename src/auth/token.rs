@@ -105,7 +105,7 @@ impl Verifier {
             .get("exp")
             .and_then(Value::as_f64)
             .and_then(UnixSeconds::from_f64)
-            .ok_or_else(|| invalid("its claim \"exp\" is no time"))?;
+            .ok_or_else(|| invalid("its claim \"exp\" is not a time"))?;
         Ok(Token {
             user: UserId(user),
             expires,
@@ -208,8 +208,8 @@ fn refusal(kind: &ErrorKind) -> Error {
     match kind {
         ErrorKind::ExpiredSignature => expired(),
         ErrorKind::ImmatureSignature => invalid("it is not valid yet"),
-        ErrorKind::InvalidSignature => invalid("its signature does not fit"),
-        ErrorKind::InvalidIssuer => invalid("it is by another issuer"),
+        ErrorKind::InvalidSignature => invalid("its signature does not match"),
+        ErrorKind::InvalidIssuer => invalid("it is from another issuer"),
         ErrorKind::InvalidAudience => invalid("it is for another audience"),
         // It tells of a claim of another type as well, such as a text for `exp`, that it is missing.
         ErrorKind::MissingRequiredClaim(claim) => invalid(format!(
@@ -219,7 +219,7 @@ fn refusal(kind: &ErrorKind) -> Error {
             invalid(format!("its claim {claim:?} is malformed"))
         }
         ErrorKind::InvalidAlgorithm => invalid("its algorithm is not accepted here"),
-        _ => invalid("it is no JWT of an algorithm that is accepted here"),
+        _ => invalid("it is not a JWT with an accepted algorithm"),
     }
 }
 

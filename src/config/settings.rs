@@ -53,7 +53,7 @@ macro_rules! settings {
 settings! {
     "Database" {
         DB_HOST = "", Text,
-            "Hosts of the database, comma-separated: the first that accepts writes is taken. A name, an IP \
+            "Hosts of the database, comma-separated: the first that accepts writes is used. A name, an IP \
              address, or the directory of a Unix socket. Without DB_HOST and DATABASE_URL pgchat starts a \
              private, embedded PostgreSQL.";
         DB_PORT = "5432", Text,
@@ -66,7 +66,7 @@ settings! {
             "The database.";
         DB_SSL_MODE = "prefer", Choice(&SslMode::NAMES),
             "prefer: TLS if the server offers it. require: TLS, without checking the server's certificate. \
-             verify-ca: with a certificate signed by the CA of DB_SSL_ROOT_CERT. verify-full: and issued for this \
+             verify-ca: TLS, with a certificate signed by the CA of DB_SSL_ROOT_CERT. verify-full: and issued for this \
              host name. A Unix socket never uses TLS.";
         DB_SSL_ROOT_CERT = "", Text,
             "PEM file of the CA for verify-ca and verify-full, read again for each new connection. Without it \
@@ -84,7 +84,7 @@ settings! {
         DB_TIMEOUT_SECONDS = "10", Seconds(1, 300),
             "How long a statement may take, waiting for a pooled connection included; then 503.";
         DB_CONNECT_TIMEOUT_SECONDS = "30", Seconds(0, 3600),
-            "How long a command tries to reach the database at its start before it gives up.";
+            "How long a command tries to reach the database when it starts before it gives up.";
     }
     "Embedded database" {
         EMBEDDED_DATA_DIR = "", Text,
@@ -162,7 +162,7 @@ settings! {
         TICKET_SECONDS = "30", Seconds(1, 300),
             "How long a ticket is valid; it opens one socket.";
         USER_CHECK_SECONDS = "30", Seconds(1, 30),
-            "jwt mode: how long it is believed that a user is active. After that, requests of a deactivated user are \
+            "jwt mode: how long an answer that a user is active is reused. After that, requests of a deactivated user are \
              refused; sockets are closed within twice that time.";
     }
     "Search" {
@@ -171,8 +171,8 @@ settings! {
              and which are left out. off: no search, and sends pay nothing for it. A change builds another index, \
              in the background.";
         SEARCH_TIMEOUT_SECONDS = "3", Seconds(1, 300),
-            "How long a search of messages, a list of users, or one of conversations by a name may take once it has a connection; \
-             then 503. A third of the connections for requests is for searches, each of another user, and a third for lists of users.";
+            "How long a search of messages, a list of users, or a list of conversations by name may take once it has a connection; \
+             then 503. Searches may use a third of the connections for requests, one for each user, and lists of users a third, too.";
     }
     "Limits" {
         MAX_MESSAGE_BYTES = "65536", Number(1, 10_485_760),

@@ -109,7 +109,7 @@ impl Body {
                 reservation = self
                     .budget
                     .reserve(holder, size)
-                    .ok_or_else(|| Error::unavailable("too many large bodies are on their way"))?;
+                    .ok_or_else(|| Error::unavailable("too many large bodies are arriving"))?;
             }
             body.extend_from_slice(&chunk);
         }

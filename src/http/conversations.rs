@@ -73,9 +73,9 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     ])
 }
 
-/// A user's conversations, most recently active first: all of them, or those that `unread`, `q` and `with` leave.
+/// A user's conversations, most recently active first: all of them, or only those that match `unread`, `q` and `with`.
 ///
-/// Given together, they leave those that are all of that. Where `with` leaves none, the page is empty, and none is made.
+/// Filters combine. If `with` matches none, the page is empty, and no conversation is opened.
 /// A page ends early where it would exceed 4 MiB: then it has fewer items than `limit`, and `hasMore` is true.
 #[utoipa::path(
     get, path = "/api/v1/chat/users/{user_id}/conversations", tag = "conversations", operation_id = "listConversations",
@@ -109,7 +109,7 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
     page_response(&call.services, holder, "conversations", listing)
 }
 
-/// The same list by the path that the Go chat service had, where a user's id stands in the place of a conversation's.
+/// The same list at the Go chat service's path, which has a user's id in the place of a conversation's.
 #[utoipa::path(
     get, path = "/api/v1/chat/conversations/{user_id}", tag = "conversations", operation_id = "listConversationsByOldPath",
     params(
@@ -259,7 +259,7 @@ pub(super) struct Unread {
     unread_conversations: i64,
 }
 
-/// How many messages a user has not read, over all conversations, and in how many of these.
+/// How many messages a user has not read, and in how many conversations.
 #[utoipa::path(
     get, path = "/api/v1/chat/users/{user_id}/unread-count", tag = "conversations", operation_id = "unreadCount",
     params(("user_id" = Uuid, Path, description = "the user", example = "11111111-1111-4111-8111-111111111111")),

@@ -25,17 +25,17 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     )
 }
 
-/// What a user has missed since a cursor: what a socket would be sent that comes back with it, in one answer.
+/// What a user has missed since a cursor: what a socket that reconnects with it would be sent, in one answer.
 ///
-/// Without `cursor`: no events, and the cursor from which to go on. Ask for it first, then load what is to be shown, then ask with it.
-/// Keep the `cursor` of each answer once you have done what its `events` tell: it stands behind all of them.
-/// There is never more to come than the answer has: where that is more than `REPLAY_EVENTS` (1,000) or `REPLAY_BYTES` (8 MiB), or the cursor cannot be used, the only event is `resync_required`. Then load everything anew.
+/// Without `cursor`: no events, and the cursor to continue from. Ask for it first, then load what you show, then ask with it.
+/// Keep the `cursor` of each answer once you have applied its `events`: it is the position after all of them.
+/// The answer is complete. If it would exceed `REPLAY_EVENTS` (1,000) or `REPLAY_BYTES` (8 MiB), or if the cursor cannot be used, its only event is `resync_required`: load everything again.
 /// An event may come again in the next answer: recognise it by its `type`, `id` and `updatedAt`.
 #[utoipa::path(
     get, path = "/api/v1/chat/users/{user_id}/events", tag = "events", operation_id = "listEvents",
     params(
         ("user_id" = Uuid, Path, description = "whose events", example = "11111111-1111-4111-8111-111111111111"),
-        ("cursor" = Option<String>, Query, description = "of the last answer, or of a socket's frame: what has happened since is told"),
+        ("cursor" = Option<String>, Query, description = "of the last answer, or of a socket's frame: what has happened since then is returned"),
     ),
     responses((status = 200, description = "the events, in the order in which they may be applied", body = objects::Events), (status = 400), (status = 404), (status = 429)),
 )]

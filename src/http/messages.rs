@@ -80,7 +80,7 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     get, path = "/api/v1/chat/conversations/{conversation_id}/messages", tag = "messages", operation_id = "listMessages",
     params(
         ("conversation_id" = Uuid, Path, description = "the conversation", example = "c0000000-0000-4000-8000-000000000001"),
-        ("user_id" = Option<Uuid>, Query, description = "who reads, one of the two participants; left out: the token's user, or, in trusted mode and with a service token, whoever knows the id", example = "11111111-1111-4111-8111-111111111111"),
+        ("user_id" = Option<Uuid>, Query, description = "the participant who reads; left out: the token's user, or, in trusted mode and with a service token, anybody who knows the id", example = "11111111-1111-4111-8111-111111111111"),
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 200, example = 50),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647),
         ("before" = Option<i64>, Query, description = "older than this seq", minimum = 0, example = 4),
@@ -126,12 +126,12 @@ fn window(query: &Query) -> Checked<Window> {
     }
 }
 
-/// One message. A deleted one is not found, as by an edit.
+/// One message. A deleted one is a 404.
 #[utoipa::path(
     get, path = "/api/v1/chat/messages/{message_id}", tag = "messages", operation_id = "getMessage",
     params(
         ("message_id" = Uuid, Path, description = "the message", example = "d0000000-0000-4000-8000-000000000001"),
-        ("user_id" = Option<Uuid>, Query, description = "who reads, one of the two participants; left out: the token's user, or, in trusted mode and with a service token, whoever knows the id", example = "11111111-1111-4111-8111-111111111111"),
+        ("user_id" = Option<Uuid>, Query, description = "the participant who reads; left out: the token's user, or, in trusted mode and with a service token, anybody who knows the id", example = "11111111-1111-4111-8111-111111111111"),
     ),
     responses((status = 200, description = "the message", body = objects::Message), (status = 400), (status = 403), (status = 404), (status = 429)),
 )]

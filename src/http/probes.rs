@@ -93,7 +93,7 @@ pub(super) async fn health(call: Call) -> Response {
     )
 }
 
-/// 200 while the process runs, whatever the database does: for an orchestrator that restarts what fails this.
+/// 200 while the process runs, whatever the database does: for an orchestrator that restarts a process that fails it.
 #[utoipa::path(
     get, path = "/health/live", tag = "operation", operation_id = "live",
     responses((status = 200, description = "the process runs", body = Answer, example = json!({"status": "ok"}))),
@@ -108,7 +108,7 @@ pub(super) fn live() -> Response {
     get, path = "/health/ready", tag = "operation", operation_id = "ready",
     responses(
         (status = 200, description = "takes traffic", body = Answer, example = json!({"status": "ok"})),
-        (status = 503, description = "takes none", body = Answer, example = json!({
+        (status = 503, description = "takes no traffic", body = Answer, example = json!({
             "status": "unavailable", "checks": {"database": "ok", "listener": "ok", "draining": true}
         })),
     ),

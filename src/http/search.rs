@@ -38,7 +38,7 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
 /// before them by rank, and so on. A deleted message is not found, an edited one by its new content only.
 /// Each message says with whom the conversation is (`otherParticipant`).
 /// A page ends early where it would exceed 4 MiB: then it has fewer items than `limit`, and `hasMore` is true.
-/// 503 while the index is being built, and where the search takes too long (`SEARCH_TIMEOUT_SECONDS`) or waits too long for its turn: a user has one at a time.
+/// 503 while the index is being built, or if the search takes too long (`SEARCH_TIMEOUT_SECONDS`) or waits too long for its turn: a user has one at a time.
 #[utoipa::path(
     get, path = "/api/v1/chat/users/{user_id}/search", tag = "messages", operation_id = "searchMessages",
     params(

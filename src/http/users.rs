@@ -59,18 +59,18 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     ])
 }
 
-/// All users, by last name, first name and id, or those that `ids`, `role`, `active` and `q` leave.
+/// All users, by last name, first name and id, or only those that match `ids`, `role`, `active` and `q`.
 ///
-/// Given together, they leave those that are all of that.
+/// Filters combine.
 #[utoipa::path(
     get, path = "/api/v1/users", tag = "users", operation_id = "listUsers",
     params(
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
         ("q" = Option<String>, Query, description = "any part of the full name, first or last name first, in any case; at most MAX_QUERY_BYTES (256) bytes", example = "o"),
-        ("role" = Option<String>, Query, description = "of this role only: any text, as the users table has it; at most MAX_QUERY_BYTES (256) bytes", min_length = 1, example = "broker"),
+        ("role" = Option<String>, Query, description = "only this role: any text that the users table has; at most MAX_QUERY_BYTES (256) bytes", min_length = 1, example = "broker"),
         ("active" = Option<bool>, Query, description = "true: active users only; false: the others only; left out: all", example = true),
-        ("ids" = Option<Vec<Uuid>>, Query, style = Form, explode = false, min_items = 1, max_items = 100, description = "of these users only, however many others there are; ids of nobody are left out", example = json!(["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"])),
+        ("ids" = Option<Vec<Uuid>>, Query, style = Form, explode = false, min_items = 1, max_items = 100, description = "only these users; ids that nobody has are left out", example = json!(["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"])),
     ),
     responses((status = 200, description = "a page", body = objects::Users), (status = 400), (status = 429)),
 )]
@@ -91,7 +91,7 @@ pub(super) async fn all(call: Call) -> Result<Response, Error> {
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
         ("q" = Option<String>, Query, description = "any part of the full name, first or last name first, in any case; at most MAX_QUERY_BYTES (256) bytes"),
-        ("ids" = Option<Vec<Uuid>>, Query, style = Form, explode = false, min_items = 1, max_items = 100, description = "of these users only, however many others there are; ids of nobody are left out"),
+        ("ids" = Option<Vec<Uuid>>, Query, style = Form, explode = false, min_items = 1, max_items = 100, description = "only these users; ids that nobody has are left out"),
     ),
     responses((status = 200, description = "a page", body = objects::Users), (status = 400), (status = 429)),
 )]
@@ -105,7 +105,7 @@ pub(super) async fn active(call: Call) -> Result<Response, Error> {
 
 /// The users of one of four roles.
 ///
-/// For those of any other role list all users, with the parameter `role`.
+/// For any other role list all users with the parameter `role`.
 #[utoipa::path(
     get, path = "/api/v1/users/role/{role}", tag = "users", operation_id = "listUsersOfRole",
     params(
@@ -113,7 +113,7 @@ pub(super) async fn active(call: Call) -> Result<Response, Error> {
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
         ("q" = Option<String>, Query, description = "any part of the full name, first or last name first, in any case; at most MAX_QUERY_BYTES (256) bytes"),
-        ("ids" = Option<Vec<Uuid>>, Query, style = Form, explode = false, min_items = 1, max_items = 100, description = "of these users only, however many others there are; ids of nobody are left out"),
+        ("ids" = Option<Vec<Uuid>>, Query, style = Form, explode = false, min_items = 1, max_items = 100, description = "only these users; ids that nobody has are left out"),
     ),
     responses((status = 200, description = "a page", body = objects::Users), (status = 400), (status = 429)),
 )]

@@ -207,7 +207,7 @@ impl Presence {
         let shared = &*self.shared;
         let session = shared.sessions.load(Ordering::Acquire);
         let roll = shared.store.open_roll(shared.replica).await?;
-        let roll = roll.ok_or_else(|| Error::unavailable("the listener is not there"))?;
+        let roll = roll.ok_or_else(|| Error::unavailable("the listener is not connected"))?;
         let mut attendance = lock(&shared.attendance);
         // Else it is from before the listener was lost once more, and may be forgotten already.
         if shared.sessions.load(Ordering::Acquire) == session {

@@ -233,7 +233,7 @@ pub struct Connected<'a> {
     pub connection_id: ConnectionId,
     #[schema(value_type = Uuid)]
     pub replica_id: ReplicaId,
-    /// Between two pings of the server.
+    /// Seconds between two pings of the server.
     #[schema(minimum = 1)]
     pub heartbeat_seconds: u64,
     /// Where this socket starts; keep the last one seen.
@@ -243,21 +243,21 @@ pub struct Connected<'a> {
     pub limits: Limits,
     /// Whether messages can be searched (`SEARCH_LANGUAGE`).
     pub search: bool,
-    /// Whether whoever opened this socket may list and search users (`USER_DIRECTORY`); with a service token, always.
+    /// Whether this socket's token allows listing and searching users (`USER_DIRECTORY`); a service token always does.
     pub directory: bool,
 }
 
-/// Settings of the service that a client can tell its user of before it is refused.
+/// Limits of the service, so that a client can check them before it is refused.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Of a message's content, in UTF-8 (`MAX_MESSAGE_BYTES`).
+    /// Bytes of a message's content, in UTF-8 (`MAX_MESSAGE_BYTES`).
     #[schema(value_type = u64, minimum = 1)]
     pub max_message_bytes: usize,
-    /// Of one socket (`MAX_WATCHED_USERS`).
+    /// Users whose presence one socket may watch (`MAX_WATCHED_USERS`).
     #[schema(value_type = u64, minimum = 1)]
     pub max_watched_users: usize,
-    /// By when typing ends unless it is renewed (`TYPING_SECONDS`).
+    /// Seconds after which typing ends unless it is renewed (`TYPING_SECONDS`).
     #[schema(minimum = 1)]
     pub typing_seconds: u64,
 }

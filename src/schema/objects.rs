@@ -53,7 +53,7 @@ pub struct User {
     last_seen_at: Option<DateTime<Utc>>,
 }
 
-/// What a message that is sent holds.
+/// The type of a message to send.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 pub enum MessageType {
@@ -62,7 +62,7 @@ pub enum MessageType {
     File,
 }
 
-/// What a stored message holds.
+/// The type of a stored message.
 pub struct StoredMessageType;
 
 /// A message.
@@ -90,7 +90,7 @@ pub struct Message {
     /// Counts 1, 2, 3 … without gaps in each conversation, in commit order.
     #[schema(minimum = 1)]
     seq: i64,
-    /// The sender's own name for the message, by which a repeated send is recognised.
+    /// The sender's own id for the message, by which a repeated send is recognised.
     #[schema(required, min_length = 1)]
     client_message_id: Option<String>,
     created_at: DateTime<Utc>,
@@ -170,7 +170,7 @@ pub struct FoundMessage {
     #[schema(required)]
     deleted_at: Option<DateTime<Utc>>,
     sender: UserSummary,
-    /// Whom the user who searches has that conversation with.
+    /// The user at the other end of that conversation.
     other_participant: UserSummary,
     /// The text around the matches, in parts to be joined. Only with `snippets=true`.
     #[schema(nullable = false)]
@@ -195,7 +195,7 @@ pub struct SearchResults {
     has_more: bool,
 }
 
-/// What has happened to a user since a cursor.
+/// What a user has missed since a cursor.
 #[derive(ToSchema)]
 #[schema(example = json!({
     "events": [{
@@ -208,7 +208,7 @@ pub struct SearchResults {
 pub struct Events {
     /// In the order in which they may be applied: each changed row once, as it is now, and a conversation's messages by `seq`.
     events: Vec<Event>,
-    /// Opaque: where you are once you have done what the events tell. Of the socket, too, which takes it as its own.
+    /// Opaque: the position after these events. Keep it once you have applied them; a socket accepts it, too.
     cursor: String,
 }
 
@@ -218,7 +218,7 @@ pub struct Events {
 pub struct Event {
     #[schema(rename = "type")]
     event_type: EventName,
-    /// As asyncapi.json has it for the frame of this type: a Message for the first three.
+    /// The `data` of the frame of this type in asyncapi.json: a Message for the first three.
     #[schema(value_type = Object)]
     data: serde_json::Value,
     /// Who acted, as in the socket's frame; of `resync_required` the user whose events these are.
@@ -250,7 +250,7 @@ pub enum Role {
     Admin,
 }
 
-/// Whose conversation to open, in either order.
+/// The two users of a conversation to open, in either order.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub struct OpenConversation {
@@ -258,7 +258,7 @@ pub struct OpenConversation {
     user2_id: Uuid,
 }
 
-/// Not only white space and characters that nobody sees, such as U+200B, without U+0000, and at most `MAX_MESSAGE_BYTES` (64 KiB) of UTF-8.
+/// Not only white space and invisible characters, such as U+200B; without U+0000; at most `MAX_MESSAGE_BYTES` (64 KiB) of UTF-8.
 /// Counts towards `RATE_LIMIT_PER_SECOND` once for each begun 4 KiB.
 // The pattern has `is_invisible()` of the model but for what is beyond U+FFFF, which not all languages write there in one way.
 #[derive(ToSchema)]

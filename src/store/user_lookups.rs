@@ -60,7 +60,9 @@ impl UserLookups {
     fn admit(self: &Arc<Self>, waiter: Waiter) -> Result<Option<Asking>, Error> {
         let mut state = self.state();
         if state.waiting.len() >= MAX_WAITING {
-            return Err(Error::unavailable("too many others wait for the database"));
+            return Err(Error::unavailable(
+                "too many requests are waiting for the database",
+            ));
         }
         state.waiting.push_back(waiter);
         let is_free = state.asking < self.most;

@@ -30,7 +30,7 @@ pub enum LimitExceeded {
     Unfinished,
     #[error("a message in more than {MAX_FRAMES} frames")]
     TooManyFrames,
-    #[error("too many large messages are on their way")]
+    #[error("too many large messages are arriving")]
     OverBudget,
 }
 

@@ -364,8 +364,8 @@ test('why something could not be loaded is said in words for people', async () =
 test('what the service says where nothing else does is a sentence, too', async () => {
   const page = await visit(at(replica.url, talking(AMELIE)), { forgive: /^Failed to load resource/ });
   await page.locator('.message').first().waitFor();
-  await page.route(/\/chat\/conversations\?$/, (route) => route.fulfill({ status: 429, json: { statusCode: 429, code: 'too_many_requests', message: 'this user sends or asks too fast' } }));
+  await page.route(/\/chat\/conversations\?$/, (route) => route.fulfill({ status: 429, json: { statusCode: 429, code: 'too_many_requests', message: 'this user makes too many requests' } }));
   await page.getByRole('button', { name: 'New conversation' }).click();
   await page.locator('.results .row', { hasText: 'Omar' }).click();
-  await page.locator('.notice').getByText('This user sends or asks too fast.', { exact: true }).waitFor();
+  await page.locator('.notice').getByText('This user makes too many requests.', { exact: true }).waitFor();
 });

@@ -127,9 +127,9 @@ fn what_is_wrong_with_a_token_is_said() {
         (signed(without("sub")), "\"sub\" must be a UUID"),
         (signed(with("sub", json!("me"))), "\"sub\" must be a UUID"),
         (by(critical, &good, SECRET), "critical header parameters"),
-        (by(hs256(), &good, "another"), "signature does not fit"),
+        (by(hs256(), &good, "another"), "signature does not match"),
         (RS256.to_owned(), "algorithm is not accepted"),
-        ("a.b.c".to_owned(), "no JWT"),
+        ("a.b.c".to_owned(), "not a JWT"),
     ] {
         let told = verifier.verify(&token).unwrap_err().to_string();
         assert!(told.contains(why), "{why}: {told}");

@@ -30,7 +30,7 @@ use crate::schema::objects::{self, ID_OR_ME};
     // From the document on: a proxy may serve all of it below a path.
     servers((url = "./", description = "this replica")),
     tags(
-        (name = "conversations", description = "Conversations of two users, and what is unread in them"),
+        (name = "conversations", description = "Conversations of two users, and unread counts"),
         (name = "messages", description = "The history of a conversation, sending, editing, deleting"),
         (name = "events", description = "What a user has missed since a cursor, for callers without a socket"),
         (name = "users", description = "Your application's users, read-only"),

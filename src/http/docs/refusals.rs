@@ -232,7 +232,7 @@ impl<'a> Request<'a> {
             true => (
                 "too_fast",
                 "above RATE_LIMIT_PER_SECOND",
-                "this user sends or asks too fast",
+                "this user makes too many requests",
             ),
             false => (
                 "too_many_reads",

@@ -178,7 +178,9 @@ impl MarksLine {
             return Ok(Admitted::First(self.lead_by(&mut state, Some(permit))));
         }
         if state.waiting.len() >= MAX_WAITING {
-            return Err(Error::unavailable("too many others wait for the database"));
+            return Err(Error::unavailable(
+                "too many requests are waiting for the database",
+            ));
         }
         let (reply, answer) = oneshot::channel();
         state.last_id += 1;
