@@ -23,6 +23,7 @@ mod flow_scheduler;
 mod lock_policy;
 mod pending;
 mod sent;
+mod silence;
 mod slow_lane;
 mod stats;
 mod storing;
@@ -46,7 +47,8 @@ use crate::model::NewMessage;
 use crate::store::{Outgoing, Store};
 
 use batcher::Batcher;
-use pending::{Flow, Pending, Reply, answer, answer_all, expire, mark_unanswered};
+use pending::{Flow, Pending, Reply, answer, answer_all, expire};
+use silence::{Silence, Unanswered};
 use storing::Storing;
 
 pub use accepted::{Acceptance, Accepted, Failed, FailureReason, Protocol};

@@ -14,7 +14,7 @@ use super::lock_policy::LockPolicy;
 use super::slow_lane::SlowLane;
 use super::waiting::Waiting;
 use super::{
-    Flow, MAX_BATCH_BYTES, Pending, Storing, WriterLimits, answer_all, expire, mark_unanswered,
+    Flow, MAX_BATCH_BYTES, Pending, Storing, Unanswered, WriterLimits, answer_all, expire,
 };
 use crate::store::{Locks, SendFailure};
 use crate::until::until;
@@ -143,10 +143,13 @@ impl Batcher {
         let started = Instant::now();
         let locks = self.lock_policy.locks(started);
         let sending = self.storing.send(&mut batch, locks, self.answer_timeout);
-        let sent = beside(&mut self.slow_lane, sending).await;
-        if let Err(failure @ (SendFailure::Unanswered(_) | SendFailure::Silent(_))) = &sent {
-            return self.send_again(batch, failure).await;
-        }
+        let sent = match beside(&mut self.slow_lane, sending).await {
+            Err(failure @ (SendFailure::Unanswered(_) | SendFailure::Silent(_))) => {
+                let messages = batch;
+                return self.send_again(Unanswered { messages, failure }).await;
+            }
+            answered => answered,
+        };
         self.answer_timeout.answered(started.elapsed());
         match sent {
             Ok(outcomes) => {
@@ -170,24 +173,20 @@ impl Batcher {
 
     /// A batch without an answer, over another connection: in the slow lane where it may be something in the batch that takes long, so
     /// that only what came with it waits for it any longer.
-    async fn send_again(&mut self, mut batch: Vec<Pending>, failure: &SendFailure) {
+    async fn send_again(&mut self, mut batch: Unanswered) {
+        let failure = &batch.failure;
         log::warn!("a batch had no answer and is sent again: {failure}");
         // What else is idle may be as silent.
         self.storing.store.renew_writer_connections();
-        self.storing.retries();
         self.answer_timeout.unanswered();
         let go_on = Instant::now() + failure_pause(self.answer_timeout.unanswered_in_a_row());
-        if matches!(failure, SendFailure::Silent(_))
-            && beside(&mut self.slow_lane, self.storing.database_answers()).await
-        {
-            let flows: HashSet<Flow> = batch.iter().map(Pending::flow).collect();
-            let messages = batch.len();
-            mark_unanswered(&mut batch);
-            self.divert_to_slow_lane(batch);
-            self.slow_lane
-                .had_no_answer(&flows, messages, self.answer_timeout);
+        let silence = batch.silence(&self.storing);
+        if let Some(silence) = beside(&mut self.slow_lane, silence).await {
+            self.divert_to_slow_lane(batch.messages);
+            self.slow_lane.had_no_answer(&silence, self.answer_timeout);
         } else {
-            self.put_back(batch, go_on.saturating_duration_since(Instant::now()));
+            let pause = go_on.saturating_duration_since(Instant::now());
+            self.put_back(batch.messages, pause);
         }
     }
 
@@ -218,6 +217,9 @@ impl Batcher {
             if left.nothing_stored && pause > BUSY_PAUSE {
                 // It is the database's own trouble, most probably, and the next batch would meet it, too.
                 self.not_before = Some(Instant::now() + pause);
+            }
+            if let Some(unanswered) = left.unanswered {
+                self.send_again(unanswered).await;
             }
         }
     }

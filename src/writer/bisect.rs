@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::answer_timeout::AnswerTimeout;
-use super::{Flow, Pending, Storing, answer, answer_all, expire, mark_unanswered};
+use super::{Flow, Pending, Storing, Unanswered, answer, answer_all, expire};
 use crate::error::Error;
 use crate::store::{AT_ONCE, Locks, Outcome, SendFailure};
 
@@ -31,6 +31,8 @@ pub(super) struct Leftovers {
     /// In the fast lane.
     pub again: Vec<Pending>,
     pub slow: Vec<Pending>,
+    /// Those of the last transaction, if it had no answer. They stand ahead of the others of their flows.
+    pub unanswered: Option<Unanswered>,
     /// Each portion failed.
     pub nothing_stored: bool,
     lanes: HashMap<Flow, Lane>,
@@ -55,6 +57,7 @@ pub(super) async fn bisect(
     let mut left = Leftovers {
         again: Vec::new(),
         slow: Vec::new(),
+        unanswered: None,
         nothing_stored: true,
         lanes: HashMap::new(),
     };
@@ -85,8 +88,7 @@ pub(super) async fn bisect(
                 size *= 2;
             }
             Err(failure @ (SendFailure::Unanswered(_) | SendFailure::Silent(_))) => {
-                let lane = lane_without_answer(storing, &failure).await;
-                return left.without_answer(storing, lane, portion, untried);
+                return left.without_answer(portion, failure, untried);
             }
             Err(failure) if portion.len() == 1 => {
                 put_back(&mut untried, left.judge(storing, portion, [Err(failure)]));
@@ -102,9 +104,8 @@ pub(super) async fn bisect(
                         put_back(&mut untried, left.judge(storing, firsts, results));
                     }
                     Err(failure) => {
-                        let lane = lane_without_answer(storing, &failure).await;
-                        let portion = firsts.into_iter().chain(others).collect();
-                        return left.without_answer(storing, lane, portion, untried);
+                        put_back(&mut untried, others);
+                        return left.without_answer(firsts, failure, untried);
                     }
                 }
             }
@@ -140,14 +141,6 @@ fn first_of_each_flow(portion: Vec<Pending>) -> (Vec<Pending>, Vec<Pending>) {
     portion
         .into_iter()
         .partition(|pending| seen.insert(pending.flow()))
-}
-
-/// Where a portion without an answer goes: to the slow lane, if it is the portion that takes long.
-async fn lane_without_answer(storing: &Storing, failure: &SendFailure) -> Lane {
-    match failure {
-        SendFailure::Silent(_) if storing.database_answers().await => Lane::Slow,
-        _ => Lane::Fast,
-    }
 }
 
 /// To the front, in their order.
@@ -211,16 +204,11 @@ impl Leftovers {
     /// Over another connection it goes on.
     fn without_answer(
         mut self,
-        storing: &Storing,
-        lane: Lane,
-        mut portion: Vec<Pending>,
+        messages: Vec<Pending>,
+        failure: SendFailure,
         untried: impl IntoIterator<Item = Pending>,
     ) -> Self {
-        storing.retries();
-        if matches!(lane, Lane::Slow) {
-            mark_unanswered(&mut portion);
-        }
-        self.put(lane, portion);
+        self.unanswered = Some(Unanswered { messages, failure });
         self.put(Lane::Fast, untried);
         self
     }

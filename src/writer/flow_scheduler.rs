@@ -3,12 +3,12 @@
 mod turn;
 mod waiting_flow;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Flow, MAX_BATCH_BYTES, Pending, expire, mark_unanswered, waiting_budget};
+use super::{Flow, MAX_BATCH_BYTES, Pending, Silence, expire, waiting_budget};
 use crate::limits::{Holder, MemoryBudget};
 use crate::store::Locks;
 
@@ -118,11 +118,11 @@ impl FlowScheduler {
         None
     }
 
-    /// A transaction with so many messages, of these flows, had no answer, though the database answers others.
-    pub fn had_no_answer(&mut self, flows: &HashSet<Flow>, messages: usize) {
+    /// Of what waits here.
+    pub fn had_no_answer(&mut self, Silence { flows, messages }: &Silence) {
         for flow in flows {
             if let Some(waiting) = self.flows.get_mut(flow) {
-                waiting.had_no_answer(flows.len(), messages);
+                waiting.had_no_answer(flows.len(), *messages);
             }
         }
     }
@@ -300,7 +300,7 @@ impl FlowScheduler {
     }
 
     /// A turn is over.
-    pub fn give_back(&mut self, mut done: Done, now: Instant) {
+    pub fn give_back(&mut self, done: Done, now: Instant) {
         let TurnOf {
             flows,
             kind,
@@ -310,13 +310,9 @@ impl FlowScheduler {
             self.next_long_wait = Some(now + BETWEEN_LONG_WAITS);
         }
         if matches!(patience, Patience::After(_)) {
-            let unanswered = done.silent.then_some(SILENT_PAUSE);
+            let unanswered = done.silence.as_ref().map(|_| SILENT_PAUSE);
             self.next_patient = done.took.or(unanswered).map(|took| now + took);
         }
-        if done.silent {
-            mark_unanswered(&mut done.again);
-        }
-        let of = flows.len();
         let (mut free_again, mut goes_on, mut all_in_vain) = (false, false, true);
         let mut left: HashMap<Flow, usize> = HashMap::new();
         for pending in done.again.into_iter().rev() {
@@ -335,9 +331,6 @@ impl FlowScheduler {
             let answered = away - left;
             self.messages -= answered;
             all_in_vain &= answered == 0;
-            if done.silent {
-                waiting.had_no_answer(of, away);
-            }
             if answered > 0 {
                 free_again |= waiting.alone;
                 goes_on |= waiting.had_no_answer_by_itself() && !done.took_long;
@@ -366,6 +359,9 @@ impl FlowScheduler {
         }
         if free_again || goes_on {
             self.try_together_again(goes_on, now);
+        }
+        if let Some(silence) = &done.silence {
+            self.had_no_answer(silence);
         }
     }
 

@@ -82,10 +82,3 @@ pub(super) fn answer_all(batch: Vec<Pending>, outcomes: Vec<Outcome>) -> Vec<Pen
         .filter_map(|(pending, outcome)| answer(pending, outcome))
         .collect()
 }
-
-/// They had no answer, though the database answered others.
-pub(super) fn mark_unanswered(messages: &mut [Pending]) {
-    for pending in messages {
-        pending.had_no_answer = true;
-    }
-}

@@ -37,6 +37,21 @@ fn one_that_has_no_answer_is_found_among_five_hundred_in_nine_silences() {
     }
 }
 
+/// One of them failed, so all were tried in portions, and one of these had no answer.
+#[test]
+fn what_had_no_answer_among_what_was_tried_in_portions_is_found_by_halves_of_the_portion() {
+    let mut lane = Lane::new(100);
+    for conversation in 0..BATCH as u128 {
+        lane.push(conversation);
+    }
+    let turn = lane.next_turn();
+    assert_eq!(turn.messages.len(), BATCH);
+    lane.end_silent_but_for(turn, &[0, 1, 2, 3]);
+    let turn = lane.next_turn();
+    assert_eq!(turn.of.patience, Patience::Brief);
+    assert_eq!(turn.messages.len(), BATCH / 4);
+}
+
 /// Then it is the database that was slow, and each of them would take as long as one.
 #[test]
 fn when_one_that_had_no_answer_has_one_the_others_are_looked_at_together() {

@@ -170,7 +170,7 @@ fn who_is_at_fault_is_tried_alone_until_something_of_it_is_stored() {
         at_fault,
         took: Some(lane.took),
         took_long: false,
-        silent: false,
+        silence: None,
         of,
     };
     lane.scheduler.give_back(done, lane.now);
@@ -195,7 +195,7 @@ fn when_one_that_was_at_fault_goes_through_the_others_are_looked_at_together() {
         again: messages,
         took: Some(lane.took),
         took_long: false,
-        silent: false,
+        silence: None,
         of,
     };
     lane.scheduler.give_back(done, lane.now);
