@@ -16,8 +16,8 @@ pub(super) enum Fault {
     /// The connection is gone, or the server is about to end it; whether the statement took place is not known.
     ConnectionLost,
     /// A prepared statement is gone, and did not take place: somebody discarded it, a migration changed what its function
-    /// returns ("cached plan must not change result type"), or what was planned in the session was for other types than the
-    /// columns have now. A new connection prepares it anew.
+    /// returns ("cached plan must not change result type") or has just dropped what it was planned with, or what was planned in
+    /// the session was for other types than the columns have now. A new connection prepares it anew.
     StatementLost,
     /// The statement's deadline passed. So it took too long, or the server is silent.
     NoAnswer,
@@ -30,7 +30,7 @@ pub(super) enum Fault {
     SearchGivenUp,
     /// Another transaction held a row for longer than the statement waits (55P03): nothing was changed.
     Held,
-    /// Other transactions were in the way: serialization and deadlocks.
+    /// Other transactions were in the way: serialization, deadlocks, and changes of the same row of a catalog.
     Collided,
     /// The server has too little of something, is not in the state that the statement needs, or has a fault of its own.
     Exhausted,
@@ -71,6 +71,7 @@ impl Fault {
             SqlState::QUERY_CANCELED => Self::TooSlow,
             SqlState::LOCK_NOT_AVAILABLE => Self::Held,
             _ if is(is_statement_lost) => Self::StatementLost,
+            _ if is(is_catalog_collision) => Self::Collided,
             _ if is(is_notify_queue_full) => Self::Exhausted,
             _ => match code.code() {
                 // From PostgreSQL 17 on. It ends the session, but what became of the statement is known: it was undone, and on
@@ -212,8 +213,21 @@ fn is_statement_lost(db: &DbError) -> bool {
         SqlState::INVALID_SQL_STATEMENT_NAME => true,
         SqlState::FEATURE_NOT_SUPPORTED => is_raised_in("plancache.c"),
         SqlState::DATATYPE_MISMATCH => is_raised_in("execExprInterp.c") || is_of_parameters(),
+        // Dropped after it was looked up by its name: when its rights are, or where it is used.
+        SqlState::UNDEFINED_FUNCTION | SqlState::UNDEFINED_TABLE => is_raised_in("aclchk.c"),
+        SqlState::INTERNAL_ERROR => [
+            "cache lookup failed for ",
+            "could not open relation with OID ",
+        ]
+        .iter()
+        .any(|begin| db.message().starts_with(begin)),
         _ => false,
     }
+}
+
+/// Somebody else has changed what this one was to change, a function's rights for one. As all internal errors it is translated into no language.
+fn is_catalog_collision(db: &DbError) -> bool {
+    *db.code() == SqlState::INTERNAL_ERROR && db.message().starts_with("tuple concurrently ")
 }
 
 /// The session ends with it, whatever it says of the statement (PostgreSQL manual, "Message Severity Levels").
@@ -329,6 +343,21 @@ mod tests {
             ("23505", "", Refused),
             ("42501", "", Refused),
             ("P0001", "", Refused),
+            ("42883", "Faclchk.c\0", StatementLost),
+            ("42883", "Fparse_func.c\0", Refused),
+            ("42P01", "Faclchk.c\0", StatementLost),
+            ("42P01", "Fparse_relation.c\0", Refused),
+            (
+                "XX000",
+                "Mcache lookup failed for function 16402\0",
+                StatementLost,
+            ),
+            (
+                "XX000",
+                "Mcould not open relation with OID 16402\0",
+                StatementLost,
+            ),
+            ("XX000", "Mtuple concurrently updated\0", Collided),
             ("XX000", "", Refused),
             ("", "", Refused),
             ("5", "", Refused),
