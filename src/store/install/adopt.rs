@@ -133,11 +133,14 @@ pub(super) async fn prepare(client: &Client) -> Result<bool, Error> {
     patiently(client, section(TABLES, "columns")).await?;
     // First of all: what it refuses is the other service's mistake, and must not happen behind our back.
     let (pairs, others) = indexes();
-    if let Err(error) = build(client, &pairs).await {
+    let built = build(client, &pairs).await;
+    if let Err(error) = &built
+        && error.code() == Some(&SqlState::UNIQUE_VIOLATION)
+    {
         // Says which pairs.
         client.batch_execute(CHECK).await?;
-        return Err(error);
     }
+    built?;
     number(client).await?;
     for index in others {
         build(client, &index).await?;
@@ -321,11 +324,10 @@ async fn build(client: &Client, ddl: &str) -> Result<(), Error> {
     log::info!("taking over: building the index {name}, where it is not there yet");
     // It waits for transactions to end, in no lock's queue.
     wait_for_long(client).await?;
-    let built = client
+    client
         .batch_execute(&ddl.replacen("index if not exists", "index concurrently if not exists", 1))
-        .await;
-    wait_briefly(client).await?;
-    built
+        .await?;
+    wait_briefly(client).await
 }
 
 /// The statements of the indexes: that of the pairs, and the others.
