@@ -75,9 +75,15 @@ impl Batcher {
         }
     }
 
-    /// Takes a message from the queue: behind the others of its flow.
+    /// Takes a message from the queue, while no batch is under way: behind the others of its flow.
     pub fn admit(&mut self, pending: Pending) {
-        if self.slow_lane.holds(pending.flow()) {
+        let flow = pending.flow();
+        if self.slow_lane.holds(flow) {
+            self.hold(pending);
+        } else if pending.is_long() {
+            for ahead in self.waiting.take_out(|waiting| waiting.flow() == flow) {
+                self.hold(ahead);
+            }
             self.hold(pending);
         } else {
             self.waiting.push(pending);
@@ -91,15 +97,12 @@ impl Batcher {
                 .answer_timeout
                 .learn_anew(self.answer_timeout);
         }
-        let is_first = !self.slow_lane.holds(pending.flow());
         if let Some(pending) = self.slow_lane.push(pending) {
             self.storing.stats.refused.fetch_add(1, Ordering::Relaxed);
             expire(
                 pending,
                 "too many messages wait for what another program holds, or for messages that take long",
             );
-        } else if is_first {
-            self.storing.stats.slow.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -258,7 +261,12 @@ impl Batcher {
             return;
         }
         for pending in locked {
+            let flow = pending.flow();
+            let was_held = self.slow_lane.holds(flow);
             self.hold(pending);
+            if !was_held && self.slow_lane.holds(flow) {
+                self.storing.stats.slow.fetch_add(1, Ordering::Relaxed);
+            }
         }
         let follow = |pending: &Pending| self.slow_lane.holds(pending.flow());
         for pending in self.waiting.take_out(follow) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Flow, MAX_BATCH_BYTES, Pending, Silence, expire, waiting_budget};
+use super::{Flow, Pending, Silence, expire, waiting_budget};
 use crate::limits::{Holder, MemoryBudget};
 use crate::store::Locks;
 
@@ -40,6 +40,10 @@ const MAX_PAUSE: Duration = Duration::from_millis(250);
 /// From a turn of a message that takes long to the next such turn, if others wait: as long as the turn took, which is this where it had
 /// no answer. So half of the time is for the others, however many messages take long.
 const SILENT_PAUSE: Duration = Duration::from_secs(4);
+
+/// Content of one turn: eight of the longest messages. They take long for what they are, and not longer than a try is waited for that
+/// is to tell what takes long; and each locks its conversation until the end of the turn.
+const MAX_TURN_BYTES: usize = 512 * 1024;
 
 /// What the sender of a late message is told.
 const LATE: &str = "the message could not be stored in time";
@@ -236,7 +240,7 @@ impl FlowScheduler {
             };
             let most = waiting.most_at_a_time(batch);
             while messages.len() < most
-                && bytes < MAX_BATCH_BYTES
+                && bytes < MAX_TURN_BYTES
                 && let Some(pending) = waiting.queue.pop_front()
             {
                 bytes += pending.bytes();
@@ -273,7 +277,7 @@ impl FlowScheduler {
                 free -= 1;
             }
             while waiting.away < most
-                && bytes < MAX_BATCH_BYTES
+                && bytes < MAX_TURN_BYTES
                 && let Some(pending) = waiting.queue.pop_front()
             {
                 waiting.away += 1;

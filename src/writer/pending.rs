@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::Sent;
+use super::{LONG_MESSAGE, Sent};
 use crate::error::Error;
 use crate::limits::Reservation;
 use crate::model::{ConversationId, UserId};
@@ -42,6 +42,10 @@ impl Pending {
     /// Bytes of its content.
     pub fn bytes(&self) -> usize {
         self.outgoing.message.content.len()
+    }
+
+    pub fn is_long(&self) -> bool {
+        self.bytes() > LONG_MESSAGE
     }
 }
 

@@ -1,5 +1,5 @@
-//! Messages that have to wait, apart from all others: somebody else holds for long what they need, or the database cannot
-//! store them now, or takes long for them, while it stores others.
+//! Messages that are stored apart from all others: somebody else holds for long what they need, or the database cannot store them
+//! now, or takes long for them, while it stores others; or they are long.
 //!
 //! One turn at a time, since each occupies a connection of the writer's pool, which the fast lane needs too. Whose turn it is, [`FlowScheduler`]
 //! says.
