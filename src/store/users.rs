@@ -30,7 +30,8 @@ impl Store {
             .unwrap_or_else(|| Err(Error::not_found(Resource::User, id)))
     }
 
-    /// Which of these users are active. Users who do not exist are left out; `Internal` for those whom the host's view fails to tell about.
+    /// Which of these users are active. Users who do not exist are left out; `Internal` for those
+    /// whom the host's view fails to tell about.
     pub async fn active_of(&self, users: &[UserId]) -> Result<HashMap<UserId, Active>, Error> {
         let rows = self
             .read("chat_active_users($1)", &[(&users, Type::UUID_ARRAY)])
@@ -46,7 +47,8 @@ impl Store {
             .collect()
     }
 
-    /// Users by last name, first name and id. `SearchTimeout` where that takes as long as a search may: the whole table may have to be read.
+    /// Users by last name, first name and id. `SearchTimeout` where that takes as long as a search
+    /// may: the whole table may have to be read.
     pub async fn users(&self, filter: &UserFilter, page: Page) -> Result<Listing, Error> {
         let limit = page.limit + 1;
         let params = filter.params(&limit, &page.offset);
@@ -56,7 +58,8 @@ impl Store {
         listing(&rows, page.limit)
     }
 
-    /// Those of these users who exist and whom the filter leaves, by last name, first name and id: each is looked up by their id.
+    /// Those of these users who exist and whom the filter leaves, by last name, first name and id:
+    /// each is looked up by their id.
     pub async fn users_of(
         &self,
         ids: &[UserId],

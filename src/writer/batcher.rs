@@ -1,4 +1,5 @@
-//! The fast lane: makes batches of what waits, stores them one at a time, and sends what would hold up the others to the slow lane.
+//! The fast lane: makes batches of what waits, stores them one at a time, and sends what would hold
+//! up the others to the slow lane.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -25,7 +26,8 @@ const FAST_TRIES: u32 = 3;
 /// How often a batch that a repeat may help is repeated as it is; then it is bisected.
 const REPEATS: u32 = 2;
 
-/// Wait before the next batch when nothing but busy conversations is in it, and after a failed batch.
+/// Wait before the next batch when nothing but busy conversations is in it, and after a failed
+/// batch.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const FAILURE_PAUSE: Duration = Duration::from_millis(50);
 const MAX_FAILURE_PAUSE: Duration = Duration::from_secs(1);
@@ -35,8 +37,8 @@ fn failure_pause(failures: u32) -> Duration {
     (FAILURE_PAUSE * 2u32.saturating_pow(failures.min(6))).min(MAX_FAILURE_PAUSE)
 }
 
-/// Does `work` of the fast lane while the slow lane goes on: a database that is silent in one may be so for long, and what is late
-/// in the other is to be told so.
+/// Does `work` of the fast lane while the slow lane goes on: a database that is silent in one may
+/// be so for long, and what is late in the other is to be told so.
 async fn beside<T>(slow_lane: &mut SlowLane, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     loop {
@@ -106,8 +108,8 @@ impl Batcher {
         }
     }
 
-    /// No more is taken from the queue: there is enough for one transaction. What is behind waits in the queue, whose bound
-    /// is seen by callers.
+    /// No more is taken from the queue: there is enough for one transaction. What is behind waits
+    /// in the queue, whose bound is seen by callers.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= self.limits.batch || self.waiting.bytes() >= MAX_BATCH_BYTES
     }
@@ -174,8 +176,9 @@ impl Batcher {
         }
     }
 
-    /// A batch without an answer, over another connection: in the slow lane where it may be something in the batch that takes long, so
-    /// that only what came with it waits for it any longer.
+    /// A batch without an answer, over another connection: in the slow lane where it may be
+    /// something in the batch that takes long, so that only what came with it waits for it any
+    /// longer.
     async fn send_again(&mut self, mut batch: Unanswered) {
         let failure = &batch.failure;
         log::warn!("a batch had no answer and is sent again: {failure}");
@@ -218,7 +221,8 @@ impl Batcher {
             self.put_back(left.again, BUSY_PAUSE);
             self.divert_to_slow_lane(left.slow);
             if left.nothing_stored && pause > BUSY_PAUSE {
-                // It is the database's own trouble, most probably, and the next batch would meet it, too.
+                // It is the database's own trouble, most probably, and the next batch would meet
+                // it, too.
                 self.not_before = Some(Instant::now() + pause);
             }
             if let Some(unanswered) = left.unanswered {
@@ -227,7 +231,8 @@ impl Batcher {
         }
     }
 
-    /// Those of busy conversations: to the front of the next batch, or after some tries to the slow lane.
+    /// Those of busy conversations: to the front of the next batch, or after some tries to the slow
+    /// lane.
     fn put_back_busy(&mut self, busy: Vec<Pending>) {
         let (mut again, mut slow) = (Vec::new(), Vec::new());
         let mut given_up: HashSet<Flow> = HashSet::new();
@@ -274,7 +279,8 @@ impl Batcher {
         }
     }
 
-    /// To the front, in their order. The next batch waits for `pause` where nothing else is to be stored, and after a failure in any case.
+    /// To the front, in their order. The next batch waits for `pause` where nothing else is to be
+    /// stored, and after a failure in any case.
     fn put_back(&mut self, again: Vec<Pending>, pause: Duration) {
         if again.is_empty() {
             return;

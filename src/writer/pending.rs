@@ -23,7 +23,8 @@ pub(super) struct Pending {
     pub sent: bool,
     /// Alone it failed once in a way that a repeat may mend.
     pub suspect: bool,
-    /// In a transaction without an answer, though the database answered others: it may be what takes long.
+    /// In a transaction without an answer, though the database answered others: it may be what
+    /// takes long.
     pub had_no_answer: bool,
     /// Until it is answered.
     pub _reservation: Reservation,
@@ -49,8 +50,8 @@ impl Pending {
     }
 }
 
-/// What keeps its order: the messages of one sender in one conversation. Not those of a conversation, to which anybody
-/// may try to send.
+/// What keeps its order: the messages of one sender in one conversation. Not those of a
+/// conversation, to which anybody may try to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Flow {
     pub conversation: ConversationId,
@@ -79,7 +80,8 @@ pub(super) fn expire(pending: Pending, why: &str) {
     (pending.reply)(Err(Error::unavailable(why)));
 }
 
-/// Answers those of a batch that have an outcome, by their places; the busy ones come back, in order.
+/// Answers those of a batch that have an outcome, by their places; the busy ones come back, in
+/// order.
 pub(super) fn answer_all(batch: Vec<Pending>, outcomes: Vec<Outcome>) -> Vec<Pending> {
     let answered = batch.into_iter().zip(outcomes);
     answered

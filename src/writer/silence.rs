@@ -12,8 +12,8 @@ pub(super) struct Unanswered {
 }
 
 impl Unanswered {
-    /// A [`Silence`] if there was time for an answer and the database gives one over another connection. Otherwise only the connection
-    /// or the server may be at fault.
+    /// A [`Silence`] if there was time for an answer and the database gives one over another
+    /// connection. Otherwise only the connection or the server may be at fault.
     pub async fn silence(&mut self, storing: &Storing) -> Option<Silence> {
         storing.retries();
         let is_silence =
@@ -22,7 +22,8 @@ impl Unanswered {
     }
 }
 
-/// A transaction that had no answer, though the database answers others: something in it may take long.
+/// A transaction that had no answer, though the database answers others: something in it may take
+/// long.
 pub(super) struct Silence {
     pub flows: HashSet<Flow>,
     /// How many.

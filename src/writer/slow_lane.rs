@@ -1,8 +1,9 @@
-//! Messages that are stored apart from all others: somebody else holds for long what they need, or the database cannot store them
-//! now, or takes long for them, while it stores others; or they are long.
+//! Messages that are stored apart from all others: somebody else holds for long what they need, or
+//! the database cannot store them now, or takes long for them, while it stores others; or they are
+//! long.
 //!
-//! One turn at a time, since each occupies a connection of the writer's pool, which the fast lane needs too. Whose turn it is, [`FlowScheduler`]
-//! says.
+//! One turn at a time, since each occupies a connection of the writer's pool, which the fast lane
+//! needs too. Whose turn it is, [`FlowScheduler`] says.
 
 use std::collections::HashSet;
 use std::future::pending;
@@ -57,13 +58,15 @@ impl SlowLane {
         self.scheduler.push(pending, Instant::now())
     }
 
-    /// A batch of the fast lane whose messages are here now. Answers take as long there as `learnt` says.
+    /// A batch of the fast lane whose messages are here now. Answers take as long there as `learnt`
+    /// says.
     pub fn had_no_answer(&mut self, silence: &Silence, learnt: AnswerTimeout) {
         self.answer_timeout.learn(learnt);
         self.scheduler.had_no_answer(silence);
     }
 
-    /// Resolves when [`SlowLane::go_on`] has something to do. What it has heard of by then is not lost where it is dropped before.
+    /// Resolves when [`SlowLane::go_on`] has something to do. What it has heard of by then is not
+    /// lost where it is dropped before.
     pub async fn something_due(&mut self) {
         let next = self.scheduler.next_event(self.turn.is_some());
         let turn = async {
@@ -109,8 +112,8 @@ impl SlowLane {
             }
             Err(ended) => {
                 if let Ok(panic) = ended.try_into_panic() {
-                    // As one of the fast lane would: without the writer the service ends, and is started anew. Its flows would
-                    // wait for ever.
+                    // As one of the fast lane would: without the writer the service ends, and is
+                    // started anew. Its flows would wait for ever.
                     resume_unwind(panic);
                 }
                 // Otherwise the runtime has cancelled it, which ends, and the writer with it.
@@ -171,7 +174,8 @@ async fn have_turn(storing: &Storing, turn: Turn, answer_timeout: AnswerTimeout)
     }
 }
 
-/// A message by itself is the one that takes long, where the database answers others. Those behind it wait for it.
+/// A message by itself is the one that takes long, where the database answers others. Those behind
+/// it wait for it.
 fn log_unanswered(Unanswered { messages, failure }: &Unanswered, is_silence: bool) {
     match &**messages {
         [only] if is_silence => {
@@ -224,7 +228,8 @@ mod tests {
         assert!(ended.is_panic());
     }
 
-    /// What is dropped is no defect: the log would tell of one at each end of the service that comes during a turn.
+    /// What is dropped is no defect: the log would tell of one at each end of the service that
+    /// comes during a turn.
     #[tokio::test]
     async fn a_turn_that_the_end_of_the_runtime_cancels_is_no_panic() {
         let turn = tokio::spawn(pending());

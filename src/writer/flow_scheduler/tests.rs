@@ -137,7 +137,8 @@ impl Lane {
         self.end_silent_but_for(turn, &[]);
     }
 
-    /// As [`Lane::end_silent`], after the messages of these conversations were stored by themselves.
+    /// As [`Lane::end_silent`], after the messages of these conversations were stored by
+    /// themselves.
     fn end_silent_but_for(&mut self, turn: Turn, free: &[u128]) {
         let (mut again, of) = stored(turn, free);
         self.now += self.took;

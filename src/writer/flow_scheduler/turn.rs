@@ -29,7 +29,8 @@ pub(in crate::writer) struct Done {
     pub again: Vec<Pending>,
     /// Flows at fault for the failure of their transaction.
     pub at_fault: HashSet<Flow>,
-    /// How long its first transaction took; `None`: that had no answer, or the last of more that tell what is at fault.
+    /// How long its first transaction took; `None`: that had no answer, or the last of more that
+    /// tell what is at fault.
     pub took: Option<Duration>,
     /// That is longer than others take.
     pub took_long: bool,

@@ -113,8 +113,8 @@ fn bound(patience: Patience) -> Duration {
     }
 }
 
-/// The lane goes on until that message is tried by itself with the patience for what takes long: the silences before that. All others
-/// are quick.
+/// The lane goes on until that message is tried by itself with the patience for what takes long:
+/// the silences before that. All others are quick.
 fn silences_until_it_is_found(lane: &mut Lane, slow: u128) -> u32 {
     let mut silences = 0;
     loop {
@@ -184,7 +184,8 @@ fn what_is_ahead_of_a_slow_message_has_an_answer_after_each_silence() {
     }
 }
 
-/// Each silence with the usual patience is as long as one of the fast lane, and everybody in the slow lane waits for it.
+/// Each silence with the usual patience is as long as one of the fast lane, and everybody in the
+/// slow lane waits for it.
 #[test]
 fn a_slow_message_behind_quick_ones_of_several_free_flows_is_found_in_few_silences() {
     const FLOWS: u128 = 8;

@@ -62,7 +62,8 @@ fn flows_that_are_free_go_through_with_all_that_the_batch_has_room_for() {
     assert!(!lane.answered().contains(&held));
 }
 
-/// Some hundreds of them, say, in a batch of 500: by one message each a busy one would never get out.
+/// Some hundreds of them, say, in a batch of 500: by one message each a busy one would never get
+/// out.
 #[test]
 fn flows_that_are_free_have_the_whole_batch_though_they_are_more_than_half_as_many() {
     let free = [1, 2, 3, 4, 5];
