@@ -1,19 +1,23 @@
 //! Group commit: puts all sends that wait into one transaction.
 //!
-//! NOTIFY takes a lock on the whole cluster at commit and holds it over the flush, so one commit a message
-//! is a hard ceiling. Here one batch is in flight and the next one collects meanwhile, without a timer:
-//! alone, a message pays no delay; under load the batch grows by itself.
+//! NOTIFY takes a lock on the whole cluster at commit and holds it over the flush, so one commit a
+//! message is a hard ceiling. Here one batch is in flight and the next one collects meanwhile,
+//! without a timer: alone, a message pays no delay; under load the batch grows by itself.
 //!
-//! A conversation whose row somebody else holds comes back as busy and goes to the front of the next
-//! batch, which waits for it for a moment: mostly it is another replica's batch that holds it ([`lock_policy`]). After a
-//! few tries it moves to the slow lane ([`slow_lane`]), which waits for the lock, so that
-//! another program's open transaction delays nobody else. Messages of one sender in one conversation, a [`Flow`], keep
-//! their order on the way: those that follow a busy one wait behind it, and a flow in the slow lane stays there
-//! until its queue is empty. Only a participant's message is ever busy, so a stranger's never stands in a participant's
-//! way, nor learns by waiting that there is something to wait for.
+//! A conversation whose row somebody else holds comes back as busy and goes to the front of the
+//! next batch, which waits for it for a moment: mostly it is another replica's batch that holds it
+//! ([`lock_policy`]). After a few tries it moves to the slow lane ([`slow_lane`]), which waits for
+//! the lock, so that another program's open transaction delays nobody else. Messages of one sender
+//! in one conversation, a [`Flow`], keep their order on the way: those that follow a busy one wait
+//! behind it, and a flow in the slow lane stays there until its queue is empty. Only a
+//! participant's message is ever busy, so a stranger's never stands in a participant's way, nor
+//! learns by waiting that there is something to wait for.
 //!
-//! A batch that fails as a whole is repeated where that may help, and then bisected ([`bisect`]): what is at fault fails
-//! alone, or waits in the slow lane.
+//! Long messages go to the slow lane at once, with what waits of their flow, so that short ones do
+//! not wait for them.
+//!
+//! A batch that fails as a whole is repeated where that may help, and then bisected ([`bisect`]):
+//! what is at fault fails alone, or waits in the slow lane.
 
 mod accepted;
 mod answer_timeout;
@@ -23,6 +27,7 @@ mod flow_scheduler;
 mod lock_policy;
 mod pending;
 mod sent;
+mod silence;
 mod slow_lane;
 mod stats;
 mod storing;
@@ -46,7 +51,8 @@ use crate::model::NewMessage;
 use crate::store::{Outgoing, Store};
 
 use batcher::Batcher;
-use pending::{Flow, Pending, Reply, answer, answer_all, expire, mark_unanswered};
+use pending::{Flow, Pending, Reply, answer, answer_all, expire};
+use silence::{Silence, Unanswered};
 use storing::Storing;
 
 pub use accepted::{Acceptance, Accepted, Failed, FailureReason, Protocol};
@@ -59,12 +65,16 @@ pub const SENT_LOG: &str = module_path!();
 /// A batch holds at most this much content, so that one statement stays a few MB.
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// Content that waits: thirty-two of the largest batches. One sender's share, an eighth, is more than they may send at once by the
-/// rate limit's defaults.
+/// Content that waits: thirty-two of the largest batches. One sender's share, an eighth, is more
+/// than they may send at once by the rate limit's defaults.
 const MAX_WAITING_BYTES: usize = 32 * MAX_BATCH_BYTES;
 
 /// Messages that are no longer are bounded well enough by their number.
 const SMALL_MESSAGE: usize = 4 * 1024;
+
+/// A longer message is stored beside the others, in the slow lane. PostgreSQL takes some 0.3 ms for
+/// each KiB of one (search words, TOAST, JSON), for which all others of its transaction would wait.
+const LONG_MESSAGE: usize = 8 * 1024;
 
 /// For messages that wait, or for those that are held.
 fn waiting_budget() -> MemoryBudget {
@@ -74,8 +84,8 @@ fn waiting_budget() -> MemoryBudget {
 /// Bounds of the writer.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterLimits {
-    /// Messages that wait (`WRITER_QUEUE`), and as many again that wait for what another program holds; beyond it they are
-    /// refused with `Unavailable`.
+    /// Messages that wait (`WRITER_QUEUE`), and as many again that wait for what another program
+    /// holds; beyond it they are refused with `Unavailable`.
     pub queue: usize,
     /// Messages of one transaction (`WRITER_BATCH`).
     pub batch: usize,
@@ -103,8 +113,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// With what has to run for it, which ends when `stop` is set and everything that waited is answered; it has tasks of its own on
-    /// `tasks`.
+    /// With what has to run for it, which ends when `stop` is set and everything that waited is
+    /// answered; it has tasks of its own on `tasks`.
     pub fn new(
         store: Store,
         limits: WriterLimits,
@@ -128,8 +138,9 @@ impl Writer {
         (writer, run(receiver, batcher, stop))
     }
 
-    /// Queues a message; never waits. `reply` is called once, from a task of the writer's or, with `Unavailable` where too much
-    /// waits, from here: it must not block. For one sender's messages in one conversation it is called in the order in which they are stored.
+    /// Queues a message; never waits. `reply` is called once, from a task of the writer's or, with
+    /// `Unavailable` where too much waits, from here: it must not block. For one sender's messages
+    /// in one conversation it is called in the order in which they are stored.
     pub fn submit(
         &self,
         message: NewMessage,
@@ -197,7 +208,8 @@ impl Writer {
         self.stats.held.load(Ordering::Relaxed)
     }
 
-    /// Messages that are not answered yet: those that wait or are held, and those that are being stored.
+    /// Messages that are not answered yet: those that wait or are held, and those that are being
+    /// stored.
     pub fn unanswered(&self) -> u64 {
         self.stats.unanswered.load(Ordering::Relaxed)
     }

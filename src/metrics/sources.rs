@@ -168,7 +168,7 @@ impl Sources {
         )?;
         figures.gauge(
             "writer_held",
-            "Messages set aside because somebody else holds a row that they need",
+            "Messages set aside because somebody else holds a row that they need, or because they take long or are long",
             self.writer.held() as f64,
         )?;
         let stats = self.writer.stats();

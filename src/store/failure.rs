@@ -13,38 +13,46 @@ use crate::text::shortened;
 pub(super) enum Fault {
     /// No connection was to be had.
     NoConnection,
-    /// The connection is gone, or the server is about to end it; whether the statement took place is not known.
+    /// The connection is gone, or the server is about to end it; whether the statement took place
+    /// is not known.
     ConnectionLost,
-    /// A prepared statement is gone, and did not take place: somebody discarded it, a migration changed what its function
-    /// returns ("cached plan must not change result type"), or what was planned in the session was for other types than the
-    /// columns have now. A new connection prepares it anew.
+    /// A prepared statement is gone, and did not take place: somebody discarded it, a migration
+    /// changed what its function returns ("cached plan must not change result type") or has just
+    /// dropped what it was planned with, or what was planned in the session was for other types
+    /// than the columns have now. A new connection prepares it anew.
     StatementLost,
     /// The statement's deadline passed. So it took too long, or the server is silent.
     NoAnswer,
-    /// What came back is not what the function returns: somebody has replaced it. Nobody knows what it has done.
+    /// What came back is not what the function returns: somebody has replaced it. Nobody knows what
+    /// it has done.
     OtherAnswer,
-    /// The server ended the statement, most probably for its length (`statement_timeout` or `transaction_timeout` of the role, or
-    /// of the database). It changed nothing.
+    /// The server ended the statement, most probably for its length (`statement_timeout` or
+    /// `transaction_timeout` of the role, or of the database). It changed nothing.
     TooSlow,
     /// A search had all the time that it may have (`SEARCH_TIMEOUT_SECONDS`).
     SearchGivenUp,
-    /// Another transaction held a row for longer than the statement waits (55P03): nothing was changed.
+    /// Another transaction held a row for longer than the statement waits (55P03): nothing was
+    /// changed.
     Held,
-    /// Other transactions were in the way: serialization and deadlocks.
+    /// Other transactions were in the way: serialization, deadlocks, and changes of the same row of
+    /// a catalog.
     Collided,
-    /// The server has too little of something, is not in the state that the statement needs, or has a fault of its own.
+    /// The server has too little of something, is not in the state that the statement needs, or has
+    /// a fault of its own.
     Exhausted,
     /// A trigger of the host's refuses it on purpose, in words for the user ([`refusal`]).
     Denied,
-    /// The database does not do this, however often it is asked: a mistake, or something of the host's that refuses it.
+    /// The database does not do this, however often it is asked: a mistake, or something of the
+    /// host's that refuses it.
     Refused,
 }
 
 impl Fault {
     pub(super) fn of(error: &tokio_postgres::Error) -> Self {
         match Self::by_code(error) {
-            // A function of the host's may say anything, as that the server of a foreign table is away (08001). The session that it runs in
-            // is not, and of a batch of messages it says nothing about the others.
+            // A function of the host's may say anything, as that the server of a foreign table is
+            // away (08001). The session that it runs in is not, and of a batch of messages it says
+            // nothing about the others.
             Self::ConnectionLost if !ends_session(error) && host_function(error).is_some() => {
                 Self::Exhausted
             }
@@ -65,16 +73,18 @@ impl Fault {
             | SqlState::CRASH_SHUTDOWN
             | SqlState::CANNOT_CONNECT_NOW
             | SqlState::IDLE_SESSION_TIMEOUT
-            // What the transaction had done is undone, and the statement that hears of it was never run.
+            // What the transaction had done is undone, and the statement that hears of it was never
+            // run.
             | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
             | SqlState::READ_ONLY_SQL_TRANSACTION => Self::ConnectionLost,
             SqlState::QUERY_CANCELED => Self::TooSlow,
             SqlState::LOCK_NOT_AVAILABLE => Self::Held,
             _ if is(is_statement_lost) => Self::StatementLost,
+            _ if is(is_catalog_collision) => Self::Collided,
             _ if is(is_notify_queue_full) => Self::Exhausted,
             _ => match code.code() {
-                // From PostgreSQL 17 on. It ends the session, but what became of the statement is known: it was undone, and on
-                // another connection it would take as long.
+                // From PostgreSQL 17 on. It ends the session, but what became of the statement is
+                // known: it was undone, and on another connection it would take as long.
                 TRANSACTION_TIMEOUT => Self::TooSlow,
                 DENIED => Self::Denied,
                 other if other.starts_with("08") => Self::ConnectionLost,
@@ -109,7 +119,8 @@ impl Fault {
     }
 }
 
-/// Why a statement failed. Nothing is logged of it until it becomes an [`Error`]: what is tried again with success is no trouble.
+/// Why a statement failed. Nothing is logged of it until it becomes an [`Error`]: what is tried
+/// again with success is no trouble.
 #[derive(Debug)]
 pub(super) struct QueryFailure {
     pub(super) fault: Fault,
@@ -199,9 +210,10 @@ impl From<QueryFailure> for Error {
     }
 }
 
-/// Told by where it is raised, since with the same codes the parser, or a trigger of the host's, refuses what will not work in a new
-/// session either. When somebody has changed a column's type, PL/pgSQL goes on with expressions of a row that it planned before
-/// ("attribute 4 has wrong type"), for as long as the session lives (PostgreSQL manual, "Plan Caching").
+/// Told by where it is raised, since with the same codes the parser, or a trigger of the host's,
+/// refuses what will not work in a new session either. When somebody has changed a column's type,
+/// PL/pgSQL goes on with expressions of a row that it planned before ("attribute 4 has wrong
+/// type"), for as long as the session lives (PostgreSQL manual, "Plan Caching").
 fn is_statement_lost(db: &DbError) -> bool {
     let is_raised_in = |file| db.file() == Some(file);
     let is_of_parameters = || {
@@ -212,19 +224,35 @@ fn is_statement_lost(db: &DbError) -> bool {
         SqlState::INVALID_SQL_STATEMENT_NAME => true,
         SqlState::FEATURE_NOT_SUPPORTED => is_raised_in("plancache.c"),
         SqlState::DATATYPE_MISMATCH => is_raised_in("execExprInterp.c") || is_of_parameters(),
+        // Dropped after it was looked up by its name: when its rights are, or where it is used.
+        SqlState::UNDEFINED_FUNCTION | SqlState::UNDEFINED_TABLE => is_raised_in("aclchk.c"),
+        SqlState::INTERNAL_ERROR => [
+            "cache lookup failed for ",
+            "could not open relation with OID ",
+        ]
+        .iter()
+        .any(|begin| db.message().starts_with(begin)),
         _ => false,
     }
 }
 
-/// The session ends with it, whatever it says of the statement (PostgreSQL manual, "Message Severity Levels").
+/// Somebody else has changed what this one was to change, a function's rights for one. As all
+/// internal errors it is translated into no language.
+fn is_catalog_collision(db: &DbError) -> bool {
+    *db.code() == SqlState::INTERNAL_ERROR && db.message().starts_with("tuple concurrently ")
+}
+
+/// The session ends with it, whatever it says of the statement (PostgreSQL manual, "Message
+/// Severity Levels").
 pub(super) fn ends_session(error: &tokio_postgres::Error) -> bool {
     let severity = error.as_db_error().and_then(DbError::parsed_severity);
     matches!(severity, Some(Severity::Fatal | Severity::Panic))
 }
 
-/// What a trigger of the host's raises to refuse a message, a conversation, or a change of one, on purpose (sql/README.md, "Refuse a
-/// message"). Classes that begin with I to Z are left to implementations by the standard, and PostgreSQL has none that begins with PC
-/// (PostgreSQL manual, appendix A).
+/// What a trigger of the host's raises to refuse a message, a conversation, or a change of one, on
+/// purpose (sql/README.md, "Refuse a message"). Classes that begin with I to Z are left to
+/// implementations by the standard, and PostgreSQL has none that begins with PC (PostgreSQL manual,
+/// appendix A).
 const DENIED: &str = "PC403";
 
 /// Characters of what a user is told at most: an exception's text may be as long as a message.
@@ -242,159 +270,12 @@ fn words(error: &tokio_postgres::Error) -> String {
         .unwrap_or_default()
 }
 
-/// A full notification queue, which nobody's input causes, unlike the others of its code: a row that is too long for an index of the host's, for
-/// one. The message keeps the command's name in every language.
+/// A full notification queue, which nobody's input causes, unlike the others of its code: a row
+/// that is too long for an index of the host's, for one. The message keeps the command's name in
+/// every language.
 fn is_notify_queue_full(db: &DbError) -> bool {
     *db.code() == SqlState::PROGRAM_LIMIT_EXCEEDED && db.message().contains("NOTIFY")
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
-    use tokio_postgres::NoTls;
-
-    use super::*;
-
-    #[test]
-    fn what_the_host_says_to_a_user_is_cut_at_256_characters() {
-        let fits = "é".repeat(256);
-        assert_eq!(shortened(&fits, MAX_REFUSAL), fits);
-        let longer = shortened(&format!("{fits}é"), MAX_REFUSAL);
-        assert_eq!(longer, format!("{fits}…"));
-    }
-
-    /// A pooler writes its own errors, whose codes may be odd.
-    #[tokio::test]
-    async fn every_error_is_one_fault_and_nothing_else() {
-        use Fault::*;
-        for (code, more, fault) in [
-            ("08006", "", ConnectionLost),
-            ("08P01", "", ConnectionLost),
-            ("57P01", "", ConnectionLost),
-            ("57P02", "", ConnectionLost),
-            ("57P03", "", ConnectionLost),
-            ("57P05", "", ConnectionLost),
-            ("25P03", "", ConnectionLost),
-            ("25006", "", ConnectionLost),
-            ("26000", "", StatementLost),
-            ("0A000", "Fplancache.c\0", StatementLost),
-            ("0A000", "Fparse_cte.c\0", Refused),
-            ("0A000", "", Refused),
-            ("42804", "FexecExprInterp.c\0", StatementLost),
-            ("42804", "Rplpgsql_param_eval_var\0", StatementLost),
-            ("42804", "Fpl_exec.c\0Rexec_stmt_foreach_a\0", Refused),
-            ("57014", "", TooSlow),
-            ("25P04", "", TooSlow),
-            ("55P03", "", Held),
-            ("40001", "", Collided),
-            ("40P01", "", Collided),
-            ("53", "", Exhausted),
-            ("53100", "", Exhausted),
-            ("53300", "", Exhausted),
-            ("55000", "", Exhausted),
-            ("58030", "", Exhausted),
-            (
-                "54000",
-                "Mtoo many notifications in the NOTIFY queue\0",
-                Exhausted,
-            ),
-            ("54000", "Mindex row size exceeds its maximum\0", Refused),
-            (
-                "08001",
-                "WPL/pgSQL function price() line 3 at SQL statement\0",
-                Exhausted,
-            ),
-            (
-                "57P01",
-                "WPL/pgSQL function price() line 3 at RAISE\0",
-                Exhausted,
-            ),
-            (
-                "25006",
-                "WPL/pgSQL function price() line 3 at SQL statement\0",
-                Exhausted,
-            ),
-            (
-                "57P01",
-                "VFATAL\0WPL/pgSQL function price() line 3 at RAISE\0",
-                ConnectionLost,
-            ),
-            (
-                "25006",
-                "WPL/pgSQL function chat_store_message(uuid) line 3 at SQL statement\0",
-                ConnectionLost,
-            ),
-            ("PC403", "", Denied),
-            ("23505", "", Refused),
-            ("42501", "", Refused),
-            ("P0001", "", Refused),
-            ("XX000", "", Refused),
-            ("", "", Refused),
-            ("5", "", Refused),
-            ("é1", "", Refused),
-        ] {
-            let error = refused_with(code, more).await;
-            assert_eq!(error.code().map(SqlState::code), Some(code));
-            assert_eq!(Fault::of(&error), fault, "{code:?} {more:?}");
-        }
-        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let config = config_of(&silent);
-        let hung_up = async { drop(silent.accept().await) };
-        let (connected, ()) = tokio::join!(config.connect(NoTls), hung_up);
-        let error = connected.err().expect("nobody answers");
-        assert_eq!(Fault::of(&error), ConnectionLost);
-    }
-
-    #[test]
-    fn what_may_pass_is_called_unavailable_and_what_will_not_internal() {
-        use Fault::*;
-        for fault in [
-            NoConnection,
-            ConnectionLost,
-            NoAnswer,
-            TooSlow,
-            Held,
-            Collided,
-            Exhausted,
-        ] {
-            assert!(fault.may_pass(), "{fault:?}");
-            let error = Error::from(QueryFailure::because(fault, "why"));
-            assert!(matches!(error, Error::Unavailable { .. }), "{fault:?}");
-        }
-        assert!(!StatementLost.may_pass() && !Refused.may_pass());
-        assert!(!OtherAnswer.may_pass() && !QueryFailure::other_answer().is_too_slow());
-        let other = Error::from(QueryFailure::other_answer());
-        assert!(matches!(other, Error::Internal(_)));
-        let lost = Error::from(QueryFailure::because(StatementLost, "why"));
-        assert!(matches!(lost, Error::Unavailable { .. }));
-        let refused = Error::from(QueryFailure::because(Refused, "why"));
-        assert!(matches!(refused, Error::Internal(why) if why.to_string() == "why"));
-    }
-
-    /// An error as a server words it: its code, and further fields of the message (PostgreSQL manual, "Error and Notice Message
-    /// Fields"), each ended by a zero.
-    async fn refused_with(code: &str, more: &str) -> tokio_postgres::Error {
-        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let config = config_of(&server);
-        let refusal = async {
-            let (mut client, _) = server.accept().await.unwrap();
-            let message = if more.starts_with('M') { "" } else { "Mno\0" };
-            let fields = format!("SERROR\0C{code}\0{message}{more}\0");
-            let length = u32::try_from(4 + fields.len()).unwrap();
-            client.write_all(b"E").await.unwrap();
-            client.write_all(&length.to_be_bytes()).await.unwrap();
-            client.write_all(fields.as_bytes()).await.unwrap();
-            client
-        };
-        let (connected, _client) = tokio::join!(config.connect(NoTls), refusal);
-        connected.err().expect("refused")
-    }
-
-    fn config_of(server: &TcpListener) -> tokio_postgres::Config {
-        let mut config = tokio_postgres::Config::new();
-        let port = server.local_addr().unwrap().port();
-        config.host("127.0.0.1").user("u").port(port);
-        config
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use postgres_types::Type;
 
+use super::lease::Param;
 use super::{Listing, Page, Store, column_of, listing, raw_json, single};
 use crate::error::{Error, Resource};
 use crate::model::{RawJson, UserId};
@@ -29,7 +30,8 @@ impl Store {
             .unwrap_or_else(|| Err(Error::not_found(Resource::User, id)))
     }
 
-    /// Which of these users are active. Users who do not exist are left out; `Internal` for those whom the host's view fails to tell about.
+    /// Which of these users are active. Users who do not exist are left out; `Internal` for those
+    /// whom the host's view fails to tell about.
     pub async fn active_of(&self, users: &[UserId]) -> Result<HashMap<UserId, Active>, Error> {
         let rows = self
             .read("chat_active_users($1)", &[(&users, Type::UUID_ARRAY)])
@@ -45,44 +47,44 @@ impl Store {
             .collect()
     }
 
-    /// Users by last name, first name and id. `SearchTimeout` where that takes as long as a search may: the whole table may have to be read.
+    /// Users by last name, first name and id. `SearchTimeout` where that takes as long as a search
+    /// may: the whole table may have to be read.
     pub async fn users(&self, filter: &UserFilter, page: Page) -> Result<Listing, Error> {
+        let limit = page.limit + 1;
+        let params = filter.params(&limit, &page.offset);
         let rows = self
-            .read_as_search(
-                "*",
-                "chat_list_users($1, $2, $3, $4, $5)",
-                &[
-                    (&filter.role, Type::TEXT),
-                    (&filter.is_active, Type::BOOL),
-                    (&filter.query, Type::TEXT),
-                    (&(page.limit + 1), Type::INT8),
-                    (&page.offset, Type::INT8),
-                ],
-            )
+            .read_as_search("*", "chat_list_users($1, $2, $3, $4, $5)", &params)
             .await?;
         listing(&rows, page.limit)
     }
 
-    /// Those of these users who exist and whom the filter leaves, by last name, first name and id: each is looked up by their id.
+    /// Those of these users who exist and whom the filter leaves, by last name, first name and id:
+    /// each is looked up by their id.
     pub async fn users_of(
         &self,
         ids: &[UserId],
         filter: &UserFilter,
         page: Page,
     ) -> Result<Listing, Error> {
+        let limit = page.limit + 1;
+        let mut params: Vec<Param<'_>> = vec![(&ids, Type::UUID_ARRAY)];
+        params.extend(filter.params(&limit, &page.offset));
         let rows = self
-            .read(
-                "chat_list_users_of($1, $2, $3, $4, $5, $6)",
-                &[
-                    (&ids, Type::UUID_ARRAY),
-                    (&filter.role, Type::TEXT),
-                    (&filter.is_active, Type::BOOL),
-                    (&filter.query, Type::TEXT),
-                    (&(page.limit + 1), Type::INT8),
-                    (&page.offset, Type::INT8),
-                ],
-            )
+            .read("chat_list_users_of($1, $2, $3, $4, $5, $6)", &params)
             .await?;
         listing(&rows, page.limit)
+    }
+}
+
+impl UserFilter {
+    /// As both lists take it.
+    fn params<'a>(&'a self, limit: &'a i64, offset: &'a i64) -> [Param<'a>; 5] {
+        [
+            (&self.role, Type::TEXT),
+            (&self.is_active, Type::BOOL),
+            (&self.query, Type::TEXT),
+            (limit, Type::INT8),
+            (offset, Type::INT8),
+        ]
     }
 }

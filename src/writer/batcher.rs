@@ -1,4 +1,5 @@
-//! The fast lane: makes batches of what waits, stores them one at a time, and sends what would hold up the others to the slow lane.
+//! The fast lane: makes batches of what waits, stores them one at a time, and sends what would hold
+//! up the others to the slow lane.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -14,7 +15,7 @@ use super::lock_policy::LockPolicy;
 use super::slow_lane::SlowLane;
 use super::waiting::Waiting;
 use super::{
-    Flow, MAX_BATCH_BYTES, Pending, Storing, WriterLimits, answer_all, expire, mark_unanswered,
+    Flow, MAX_BATCH_BYTES, Pending, Storing, Unanswered, WriterLimits, answer_all, expire,
 };
 use crate::store::{Locks, SendFailure};
 use crate::until::until;
@@ -25,7 +26,8 @@ const FAST_TRIES: u32 = 3;
 /// How often a batch that a repeat may help is repeated as it is; then it is bisected.
 const REPEATS: u32 = 2;
 
-/// Wait before the next batch when nothing but busy conversations is in it, and after a failed batch.
+/// Wait before the next batch when nothing but busy conversations is in it, and after a failed
+/// batch.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const FAILURE_PAUSE: Duration = Duration::from_millis(50);
 const MAX_FAILURE_PAUSE: Duration = Duration::from_secs(1);
@@ -35,8 +37,8 @@ fn failure_pause(failures: u32) -> Duration {
     (FAILURE_PAUSE * 2u32.saturating_pow(failures.min(6))).min(MAX_FAILURE_PAUSE)
 }
 
-/// Does `work` of the fast lane while the slow lane goes on: a database that is silent in one may be so for long, and what is late
-/// in the other is to be told so.
+/// Does `work` of the fast lane while the slow lane goes on: a database that is silent in one may
+/// be so for long, and what is late in the other is to be told so.
 async fn beside<T>(slow_lane: &mut SlowLane, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     loop {
@@ -75,9 +77,15 @@ impl Batcher {
         }
     }
 
-    /// Takes a message from the queue: behind the others of its flow.
+    /// Takes a message from the queue, while no batch is under way: behind the others of its flow.
     pub fn admit(&mut self, pending: Pending) {
-        if self.slow_lane.holds(pending.flow()) {
+        let flow = pending.flow();
+        if self.slow_lane.holds(flow) {
+            self.hold(pending);
+        } else if pending.is_long() {
+            for ahead in self.waiting.take_out(|waiting| waiting.flow() == flow) {
+                self.hold(ahead);
+            }
             self.hold(pending);
         } else {
             self.waiting.push(pending);
@@ -91,20 +99,17 @@ impl Batcher {
                 .answer_timeout
                 .learn_anew(self.answer_timeout);
         }
-        let is_first = !self.slow_lane.holds(pending.flow());
         if let Some(pending) = self.slow_lane.push(pending) {
             self.storing.stats.refused.fetch_add(1, Ordering::Relaxed);
             expire(
                 pending,
                 "too many messages wait for what another program holds, or for messages that take long",
             );
-        } else if is_first {
-            self.storing.stats.slow.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// No more is taken from the queue: there is enough for one transaction. What is behind waits in the queue, whose bound
-    /// is seen by callers.
+    /// No more is taken from the queue: there is enough for one transaction. What is behind waits
+    /// in the queue, whose bound is seen by callers.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= self.limits.batch || self.waiting.bytes() >= MAX_BATCH_BYTES
     }
@@ -143,10 +148,13 @@ impl Batcher {
         let started = Instant::now();
         let locks = self.lock_policy.locks(started);
         let sending = self.storing.send(&mut batch, locks, self.answer_timeout);
-        let sent = beside(&mut self.slow_lane, sending).await;
-        if let Err(failure @ (SendFailure::Unanswered(_) | SendFailure::Silent(_))) = &sent {
-            return self.send_again(batch, failure).await;
-        }
+        let sent = match beside(&mut self.slow_lane, sending).await {
+            Err(failure @ (SendFailure::Unanswered(_) | SendFailure::Silent(_))) => {
+                let messages = batch;
+                return self.send_again(Unanswered { messages, failure }).await;
+            }
+            answered => answered,
+        };
         self.answer_timeout.answered(started.elapsed());
         match sent {
             Ok(outcomes) => {
@@ -168,26 +176,23 @@ impl Batcher {
         }
     }
 
-    /// A batch without an answer, over another connection: in the slow lane where it may be something in the batch that takes long, so
-    /// that only what came with it waits for it any longer.
-    async fn send_again(&mut self, mut batch: Vec<Pending>, failure: &SendFailure) {
+    /// A batch without an answer, over another connection: in the slow lane where it may be
+    /// something in the batch that takes long, so that only what came with it waits for it any
+    /// longer.
+    async fn send_again(&mut self, mut batch: Unanswered) {
+        let failure = &batch.failure;
         log::warn!("a batch had no answer and is sent again: {failure}");
         // What else is idle may be as silent.
         self.storing.store.renew_writer_connections();
-        self.storing.retries();
         self.answer_timeout.unanswered();
         let go_on = Instant::now() + failure_pause(self.answer_timeout.unanswered_in_a_row());
-        if matches!(failure, SendFailure::Silent(_))
-            && beside(&mut self.slow_lane, self.storing.database_answers()).await
-        {
-            let flows: HashSet<Flow> = batch.iter().map(Pending::flow).collect();
-            let messages = batch.len();
-            mark_unanswered(&mut batch);
-            self.divert_to_slow_lane(batch);
-            self.slow_lane
-                .had_no_answer(&flows, messages, self.answer_timeout);
+        let silence = batch.silence(&self.storing);
+        if let Some(silence) = beside(&mut self.slow_lane, silence).await {
+            self.divert_to_slow_lane(batch.messages);
+            self.slow_lane.had_no_answer(&silence, self.answer_timeout);
         } else {
-            self.put_back(batch, go_on.saturating_duration_since(Instant::now()));
+            let pause = go_on.saturating_duration_since(Instant::now());
+            self.put_back(batch.messages, pause);
         }
     }
 
@@ -216,13 +221,18 @@ impl Batcher {
             self.put_back(left.again, BUSY_PAUSE);
             self.divert_to_slow_lane(left.slow);
             if left.nothing_stored && pause > BUSY_PAUSE {
-                // It is the database's own trouble, most probably, and the next batch would meet it, too.
+                // It is the database's own trouble, most probably, and the next batch would meet
+                // it, too.
                 self.not_before = Some(Instant::now() + pause);
+            }
+            if let Some(unanswered) = left.unanswered {
+                self.send_again(unanswered).await;
             }
         }
     }
 
-    /// Those of busy conversations: to the front of the next batch, or after some tries to the slow lane.
+    /// Those of busy conversations: to the front of the next batch, or after some tries to the slow
+    /// lane.
     fn put_back_busy(&mut self, busy: Vec<Pending>) {
         let (mut again, mut slow) = (Vec::new(), Vec::new());
         let mut given_up: HashSet<Flow> = HashSet::new();
@@ -256,7 +266,12 @@ impl Batcher {
             return;
         }
         for pending in locked {
+            let flow = pending.flow();
+            let was_held = self.slow_lane.holds(flow);
             self.hold(pending);
+            if !was_held && self.slow_lane.holds(flow) {
+                self.storing.stats.slow.fetch_add(1, Ordering::Relaxed);
+            }
         }
         let follow = |pending: &Pending| self.slow_lane.holds(pending.flow());
         for pending in self.waiting.take_out(follow) {
@@ -264,7 +279,8 @@ impl Batcher {
         }
     }
 
-    /// To the front, in their order. The next batch waits for `pause` where nothing else is to be stored, and after a failure in any case.
+    /// To the front, in their order. The next batch waits for `pause` where nothing else is to be
+    /// stored, and after a failure in any case.
     fn put_back(&mut self, again: Vec<Pending>, pause: Duration) {
         if again.is_empty() {
             return;

@@ -1,8 +1,10 @@
-//! Bisects a batch that failed as a whole: what is at fault fails alone, or waits in the slow lane, and the others are stored.
+//! Bisects a batch that failed as a whole: what is at fault fails alone, or waits in the slow lane,
+//! and the others are stored.
 //!
-//! Its messages are tried in their order, in portions: half as many after a failure, twice as many after a success. So one
-//! that is at fault among many is found in few transactions. Of a portion that is small and of many flows the first message of each flow is
-//! tried by itself, all of them in one round trip: so where most are at fault, it matters little how far away the database is.
+//! Its messages are tried in their order, in portions: half as many after a failure, twice as many
+//! after a success. So one that is at fault among many is found in few transactions. Of a portion
+//! that is small and of many flows the first message of each flow is tried by itself, all of them
+//! in one round trip: so where most are at fault, it matters little how far away the database is.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::answer_timeout::AnswerTimeout;
-use super::{Flow, Pending, Storing, answer, answer_all, expire, mark_unanswered};
+use super::{Flow, Pending, Storing, Unanswered, answer, answer_all, expire};
 use crate::error::Error;
 use crate::store::{AT_ONCE, Locks, Outcome, SendFailure};
 
@@ -22,15 +24,19 @@ const LOCKS: Locks = Locks::Skip {
     wait: Duration::from_millis(1),
 };
 
-/// Messages of one round trip, each in a transaction of its own. Where all of them wait for a lock, that is 16 ms.
+/// Messages of one round trip, each in a transaction of its own. Where all of them wait for a lock,
+/// that is 16 ms.
 const EACH: usize = AT_ONCE;
 
-/// What is still to be stored, in order. A flow is in one of the two lanes: what follows a message that comes back goes
-/// where it goes.
+/// What is still to be stored, in order. A flow is in one of the two lanes: what follows a message
+/// that comes back goes where it goes.
 pub(super) struct Leftovers {
     /// In the fast lane.
     pub again: Vec<Pending>,
     pub slow: Vec<Pending>,
+    /// Those of the last transaction, if it had no answer. They stand ahead of the others of their
+    /// flows.
+    pub unanswered: Option<Unanswered>,
     /// Each portion failed.
     pub nothing_stored: bool,
     lanes: HashMap<Flow, Lane>,
@@ -44,8 +50,8 @@ enum Lane {
 
 /// `failure` is that of the whole batch; `answer_timeout` is each try's.
 ///
-/// Each call leaves less to the fast lane: when its time is over, what it has just seen fail moves to the slow lane, which
-/// tries each flow that is at fault by itself.
+/// Each call leaves less to the fast lane: when its time is over, what it has just seen fail moves
+/// to the slow lane, which tries each flow that is at fault by itself.
 pub(super) async fn bisect(
     storing: &Storing,
     batch: Vec<Pending>,
@@ -55,6 +61,7 @@ pub(super) async fn bisect(
     let mut left = Leftovers {
         again: Vec::new(),
         slow: Vec::new(),
+        unanswered: None,
         nothing_stored: true,
         lanes: HashMap::new(),
     };
@@ -85,8 +92,7 @@ pub(super) async fn bisect(
                 size *= 2;
             }
             Err(failure @ (SendFailure::Unanswered(_) | SendFailure::Silent(_))) => {
-                let lane = lane_without_answer(storing, &failure).await;
-                return left.without_answer(storing, lane, portion, untried);
+                return left.without_answer(portion, failure, untried);
             }
             Err(failure) if portion.len() == 1 => {
                 put_back(&mut untried, left.judge(storing, portion, [Err(failure)]));
@@ -102,9 +108,8 @@ pub(super) async fn bisect(
                         put_back(&mut untried, left.judge(storing, firsts, results));
                     }
                     Err(failure) => {
-                        let lane = lane_without_answer(storing, &failure).await;
-                        let portion = firsts.into_iter().chain(others).collect();
-                        return left.without_answer(storing, lane, portion, untried);
+                        put_back(&mut untried, others);
+                        return left.without_answer(firsts, failure, untried);
                     }
                 }
             }
@@ -128,7 +133,8 @@ fn is_clear(portion: &[Pending], failure: &SendFailure) -> bool {
             .all(|[one, next]| one.flow() == next.flow())
 }
 
-/// Few enough for one round trip, which judges half of them at least: more than that would not be tried after a halving, either.
+/// Few enough for one round trip, which judges half of them at least: more than that would not be
+/// tried after a halving, either.
 fn is_small_and_of_many_flows(portion: &[Pending]) -> bool {
     let flows: HashSet<Flow> = portion.iter().map(Pending::flow).collect();
     portion.len() <= EACH && 2 * flows.len() >= portion.len()
@@ -140,14 +146,6 @@ fn first_of_each_flow(portion: Vec<Pending>) -> (Vec<Pending>, Vec<Pending>) {
     portion
         .into_iter()
         .partition(|pending| seen.insert(pending.flow()))
-}
-
-/// Where a portion without an answer goes: to the slow lane, if it is the portion that takes long.
-async fn lane_without_answer(storing: &Storing, failure: &SendFailure) -> Lane {
-    match failure {
-        SendFailure::Silent(_) if storing.database_answers().await => Lane::Slow,
-        _ => Lane::Fast,
-    }
 }
 
 /// To the front, in their order.
@@ -167,7 +165,8 @@ impl Leftovers {
         }
     }
 
-    /// Messages that were tried each by itself: what is refused is answered. What is to be tried once more comes back.
+    /// Messages that were tried each by itself: what is refused is answered. What is to be tried
+    /// once more comes back.
     fn judge(
         &mut self,
         storing: &Storing,
@@ -211,16 +210,11 @@ impl Leftovers {
     /// Over another connection it goes on.
     fn without_answer(
         mut self,
-        storing: &Storing,
-        lane: Lane,
-        mut portion: Vec<Pending>,
+        messages: Vec<Pending>,
+        failure: SendFailure,
         untried: impl IntoIterator<Item = Pending>,
     ) -> Self {
-        storing.retries();
-        if matches!(lane, Lane::Slow) {
-            mark_unanswered(&mut portion);
-        }
-        self.put(lane, portion);
+        self.unanswered = Some(Unanswered { messages, failure });
         self.put(Lane::Fast, untried);
         self
     }

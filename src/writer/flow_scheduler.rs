@@ -3,12 +3,12 @@
 mod turn;
 mod waiting_flow;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Flow, MAX_BATCH_BYTES, Pending, expire, mark_unanswered, waiting_budget};
+use super::{Flow, Pending, Silence, expire, waiting_budget};
 use crate::limits::{Holder, MemoryBudget};
 use crate::store::Locks;
 
@@ -16,35 +16,43 @@ use turn::Kind;
 pub(super) use turn::{Done, Patience, Turn, TurnOf};
 use waiting_flow::WaitingFlow;
 
-/// How long the turn of a flow by itself waits for a lock, where it is the only one; where more flows wait, they share this time.
-/// One that is free again goes through at once.
+/// How long the turn of a flow by itself waits for a lock, where it is the only one; where more
+/// flows wait, they share this time. One that is free again goes through at once.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
 
 /// What PostgreSQL can measure.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 
-/// How long a flow that had several turns in vain waits, in the server's queue for the lock, so that a conversation that others are
-/// always at gets its messages.
+/// How long a flow that had several turns in vain waits, in the server's queue for the lock, so
+/// that a conversation that others are always at gets its messages.
 const LONG_WAIT: Duration = Duration::from_millis(250);
 
 /// Turns in vain before a flow may wait for so long.
 const LONG_WAIT_AFTER: u32 = 3;
 
-/// From the end of one long wait to the next one, so that most of the time is for those who go through at once.
+/// From the end of one long wait to the next one, so that most of the time is for those who go
+/// through at once.
 const BETWEEN_LONG_WAITS: Duration = Duration::from_millis(750);
 
 /// Between two turns of one flow: times its turns in vain, up to the maximum.
 const PAUSE: Duration = Duration::from_millis(25);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
-/// From a turn of a message that takes long to the next such turn, if others wait: as long as the turn took, which is this where it had
-/// no answer. So half of the time is for the others, however many messages take long.
+/// From a turn of a message that takes long to the next such turn, if others wait: as long as the
+/// turn took, which is this where it had no answer. So half of the time is for the others, however
+/// many messages take long.
 const SILENT_PAUSE: Duration = Duration::from_secs(4);
+
+/// Content of one turn: eight of the longest messages. They take long for what they are, and not
+/// longer than a try is waited for that is to tell what takes long; and each locks its conversation
+/// until the end of the turn.
+const MAX_TURN_BYTES: usize = 512 * 1024;
 
 /// What the sender of a late message is told.
 const LATE: &str = "the message could not be stored in time";
 
-/// Late messages are answered so often, all together: there may be thousands of flows to look through.
+/// Late messages are answered so often, all together: there may be thousands of flows to look
+/// through.
 const SWEEP: Duration = Duration::from_millis(50);
 
 /// The messages of the slow lane, by flow.
@@ -118,11 +126,11 @@ impl FlowScheduler {
         None
     }
 
-    /// A transaction with so many messages, of these flows, had no answer, though the database answers others.
-    pub fn had_no_answer(&mut self, flows: &HashSet<Flow>, messages: usize) {
+    /// Of what waits here.
+    pub fn had_no_answer(&mut self, Silence { flows, messages }: &Silence) {
         for flow in flows {
             if let Some(waiting) = self.flows.get_mut(flow) {
-                waiting.had_no_answer(flows.len(), messages);
+                waiting.had_no_answer(flows.len(), *messages);
             }
         }
     }
@@ -236,7 +244,7 @@ impl FlowScheduler {
             };
             let most = waiting.most_at_a_time(batch);
             while messages.len() < most
-                && bytes < MAX_BATCH_BYTES
+                && bytes < MAX_TURN_BYTES
                 && let Some(pending) = waiting.queue.pop_front()
             {
                 bytes += pending.bytes();
@@ -255,8 +263,9 @@ impl FlowScheduler {
         }
     }
 
-    /// The first message of each flow: those that are free again go through, however many are not. Those that are known to be free share
-    /// what is left of the batch: with one at a time a busy flow would never get out of the lane.
+    /// The first message of each flow: those that are free again go through, however many are not.
+    /// Those that are known to be free share what is left of the batch: with one at a time a busy
+    /// flow would never get out of the lane.
     fn look(&mut self, flows: &[Flow], batch: usize) -> Turn {
         let (mut messages, mut of, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut patience = Patience::Usual;
@@ -273,7 +282,7 @@ impl FlowScheduler {
                 free -= 1;
             }
             while waiting.away < most
-                && bytes < MAX_BATCH_BYTES
+                && bytes < MAX_TURN_BYTES
                 && let Some(pending) = waiting.queue.pop_front()
             {
                 waiting.away += 1;
@@ -300,7 +309,7 @@ impl FlowScheduler {
     }
 
     /// A turn is over.
-    pub fn give_back(&mut self, mut done: Done, now: Instant) {
+    pub fn give_back(&mut self, done: Done, now: Instant) {
         let TurnOf {
             flows,
             kind,
@@ -310,13 +319,9 @@ impl FlowScheduler {
             self.next_long_wait = Some(now + BETWEEN_LONG_WAITS);
         }
         if matches!(patience, Patience::After(_)) {
-            let unanswered = done.silent.then_some(SILENT_PAUSE);
+            let unanswered = done.silence.as_ref().map(|_| SILENT_PAUSE);
             self.next_patient = done.took.or(unanswered).map(|took| now + took);
         }
-        if done.silent {
-            mark_unanswered(&mut done.again);
-        }
-        let of = flows.len();
         let (mut free_again, mut goes_on, mut all_in_vain) = (false, false, true);
         let mut left: HashMap<Flow, usize> = HashMap::new();
         for pending in done.again.into_iter().rev() {
@@ -335,9 +340,6 @@ impl FlowScheduler {
             let answered = away - left;
             self.messages -= answered;
             all_in_vain &= answered == 0;
-            if done.silent {
-                waiting.had_no_answer(of, away);
-            }
             if answered > 0 {
                 free_again |= waiting.alone;
                 goes_on |= waiting.had_no_answer_by_itself() && !done.took_long;
@@ -361,17 +363,22 @@ impl FlowScheduler {
             && kind == Kind::Look
             && all_in_vain
         {
-            // Of thousands of flows some are always due: half of the time is enough for asking in vain.
+            // Of thousands of flows some are always due: half of the time is enough for asking in
+            // vain.
             self.rest = Some(now + took);
         }
         if free_again || goes_on {
             self.try_together_again(goes_on, now);
         }
+        if let Some(silence) = &done.silence {
+            self.had_no_answer(silence);
+        }
     }
 
-    /// What kept one that had to be tried alone may have kept the others: one look tells, and takes out again what is at fault. But what
-    /// takes long does so whatever becomes of those that fail, and of what is ahead of others that take long; unless one that had no
-    /// answer by itself has a quick one (`goes_on`): then it was the database that took long.
+    /// What kept one that had to be tried alone may have kept the others: one look tells, and takes
+    /// out again what is at fault. But what takes long does so whatever becomes of those that fail,
+    /// and of what is ahead of others that take long; unless one that had no answer by itself has a
+    /// quick one (`goes_on`): then it was the database that took long.
     fn try_together_again(&mut self, goes_on: bool, now: Instant) {
         for waiting in self.flows.values_mut() {
             waiting.alone = false;

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::Sent;
+use super::{LONG_MESSAGE, Sent};
 use crate::error::Error;
 use crate::limits::Reservation;
 use crate::model::{ConversationId, UserId};
@@ -23,7 +23,8 @@ pub(super) struct Pending {
     pub sent: bool,
     /// Alone it failed once in a way that a repeat may mend.
     pub suspect: bool,
-    /// In a transaction without an answer, though the database answered others: it may be what takes long.
+    /// In a transaction without an answer, though the database answered others: it may be what
+    /// takes long.
     pub had_no_answer: bool,
     /// Until it is answered.
     pub _reservation: Reservation,
@@ -43,10 +44,14 @@ impl Pending {
     pub fn bytes(&self) -> usize {
         self.outgoing.message.content.len()
     }
+
+    pub fn is_long(&self) -> bool {
+        self.bytes() > LONG_MESSAGE
+    }
 }
 
-/// What keeps its order: the messages of one sender in one conversation. Not those of a conversation, to which anybody
-/// may try to send.
+/// What keeps its order: the messages of one sender in one conversation. Not those of a
+/// conversation, to which anybody may try to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Flow {
     pub conversation: ConversationId,
@@ -75,17 +80,11 @@ pub(super) fn expire(pending: Pending, why: &str) {
     (pending.reply)(Err(Error::unavailable(why)));
 }
 
-/// Answers those of a batch that have an outcome, by their places; the busy ones come back, in order.
+/// Answers those of a batch that have an outcome, by their places; the busy ones come back, in
+/// order.
 pub(super) fn answer_all(batch: Vec<Pending>, outcomes: Vec<Outcome>) -> Vec<Pending> {
     let answered = batch.into_iter().zip(outcomes);
     answered
         .filter_map(|(pending, outcome)| answer(pending, outcome))
         .collect()
-}
-
-/// They had no answer, though the database answered others.
-pub(super) fn mark_unanswered(messages: &mut [Pending]) {
-    for pending in messages {
-        pending.had_no_answer = true;
-    }
 }

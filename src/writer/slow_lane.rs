@@ -1,8 +1,9 @@
-//! Messages that have to wait, apart from all others: somebody else holds for long what they need, or the database cannot
-//! store them now, or takes long for them, while it stores others.
+//! Messages that are stored apart from all others: somebody else holds for long what they need, or
+//! the database cannot store them now, or takes long for them, while it stores others; or they are
+//! long.
 //!
-//! One turn at a time, since each occupies a connection of the writer's pool, which the fast lane needs too. Whose turn it is, [`FlowScheduler`]
-//! says.
+//! One turn at a time, since each occupies a connection of the writer's pool, which the fast lane
+//! needs too. Whose turn it is, [`FlowScheduler`] says.
 
 use std::collections::HashSet;
 use std::future::pending;
@@ -16,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::answer_timeout::AnswerTimeout;
 use super::bisect::bisect;
 use super::flow_scheduler::{Done, FlowScheduler, Patience, Turn};
-use super::{Flow, Pending, Storing, WriterLimits, answer_all};
+use super::{Flow, Pending, Silence, Storing, Unanswered, WriterLimits, answer_all};
 use crate::store::SendFailure;
 use crate::until::until;
 
@@ -57,14 +58,15 @@ impl SlowLane {
         self.scheduler.push(pending, Instant::now())
     }
 
-    /// A batch of so many messages, of these flows, which are here now, had no answer, though the database answers. Answers take as long
-    /// there as `learnt` says.
-    pub fn had_no_answer(&mut self, flows: &HashSet<Flow>, messages: usize, learnt: AnswerTimeout) {
+    /// A batch of the fast lane whose messages are here now. Answers take as long there as `learnt`
+    /// says.
+    pub fn had_no_answer(&mut self, silence: &Silence, learnt: AnswerTimeout) {
         self.answer_timeout.learn(learnt);
-        self.scheduler.had_no_answer(flows, messages);
+        self.scheduler.had_no_answer(silence);
     }
 
-    /// Resolves when [`SlowLane::go_on`] has something to do. What it has heard of by then is not lost where it is dropped before.
+    /// Resolves when [`SlowLane::go_on`] has something to do. What it has heard of by then is not
+    /// lost where it is dropped before.
     pub async fn something_due(&mut self) {
         let next = self.scheduler.next_event(self.turn.is_some());
         let turn = async {
@@ -103,15 +105,15 @@ impl SlowLane {
                     Some(_) if is_known_to_take_long => self.answer_timeout.heard(),
                     Some(took) => self.answer_timeout.answered(took),
                     // It says nothing of the others.
-                    None if is_known_to_take_long && done.silent => {}
+                    None if is_known_to_take_long && done.silence.is_some() => {}
                     None => self.answer_timeout.unanswered(),
                 }
                 self.scheduler.give_back(done, Instant::now());
             }
             Err(ended) => {
                 if let Ok(panic) = ended.try_into_panic() {
-                    // As one of the fast lane would: without the writer the service ends, and is started anew. Its flows would
-                    // wait for ever.
+                    // As one of the fast lane would: without the writer the service ends, and is
+                    // started anew. Its flows would wait for ever.
                     resume_unwind(panic);
                 }
                 // Otherwise the runtime has cancelled it, which ends, and the writer with it.
@@ -131,18 +133,16 @@ async fn have_turn(storing: &Storing, turn: Turn, answer_timeout: AnswerTimeout)
         Patience::After(silences) => answer_timeout.after(silences),
     };
     let mut at_fault = HashSet::new();
+    let mut unanswered = None;
     let started = Instant::now();
     let sent = storing.send(&mut batch, locks, answer_timeout).await;
-    let (mut took, mut silent) = (Some(started.elapsed()), false);
-    let again = match sent {
+    let mut took = Some(started.elapsed());
+    let mut again = match sent {
         Ok(outcomes) => answer_all(batch, outcomes),
         Err(failure @ (SendFailure::Unanswered(_) | SendFailure::Silent(_))) => {
-            storing.retries();
-            took = None;
-            silent = matches!(failure, SendFailure::Silent(_)) && storing.database_answers().await;
-            let by_itself = silent && is_of_one_flow && batch.len() == 1;
-            log_silence(&batch, &failure, by_itself);
-            batch
+            let messages = batch;
+            unanswered = Some(Unanswered { messages, failure });
+            Vec::new()
         }
         Err(SendFailure::Locked(_)) if is_of_one_flow => batch,
         Err(SendFailure::Collided(_) | SendFailure::Exhausted(_)) if batch.len() == 1 => {
@@ -152,30 +152,42 @@ async fn have_turn(storing: &Storing, turn: Turn, answer_timeout: AnswerTimeout)
         Err(failure) => {
             let left = bisect(storing, batch, &failure, answer_timeout).await;
             at_fault.extend(left.slow.iter().map(Pending::flow));
+            unanswered = left.unanswered;
             // Each flow is in one of the two.
             left.again.into_iter().chain(left.slow).collect()
         }
     };
+    let mut silence = None;
+    if let Some(mut unanswered) = unanswered {
+        took = None;
+        silence = unanswered.silence(storing).await;
+        log_unanswered(&unanswered, silence.is_some());
+        again.splice(0..0, unanswered.messages);
+    }
     Done {
         again,
         at_fault,
         took,
         took_long: took.is_some_and(|took| usual.is_long(took)),
-        silent,
+        silence,
         of,
     }
 }
 
-/// `by_itself`: it is the message that takes long. The others of the same flow wait behind it.
-fn log_silence(batch: &[Pending], failure: &SendFailure, by_itself: bool) {
-    match batch.first().map(Pending::flow) {
-        Some(Flow {
-            conversation,
-            sender,
-        }) if by_itself => log::warn!(
-            conversationId:% = conversation, userId:% = sender;
-            "the database answers, but not to a message of user {sender} in conversation {conversation}, which waits alone: {failure}"
-        ),
+/// A message by itself is the one that takes long, where the database answers others. Those behind
+/// it wait for it.
+fn log_unanswered(Unanswered { messages, failure }: &Unanswered, is_silence: bool) {
+    match &**messages {
+        [only] if is_silence => {
+            let Flow {
+                conversation,
+                sender,
+            } = only.flow();
+            log::warn!(
+                conversationId:% = conversation, userId:% = sender;
+                "the database answers, but not to a message of user {sender} in conversation {conversation}, which waits alone: {failure}"
+            );
+        }
         _ => log::warn!("messages in the slow lane had no answer: {failure}"),
     }
 }
@@ -216,7 +228,8 @@ mod tests {
         assert!(ended.is_panic());
     }
 
-    /// What is dropped is no defect: the log would tell of one at each end of the service that comes during a turn.
+    /// What is dropped is no defect: the log would tell of one at each end of the service that
+    /// comes during a turn.
     #[tokio::test]
     async fn a_turn_that_the_end_of_the_runtime_cancels_is_no_panic() {
         let turn = tokio::spawn(pending());

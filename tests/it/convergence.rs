@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use self::clients::{Client, State, come_and_go};
 use self::pollers::Poller;
+use self::shown::Shown;
 use crate::faults::kill_listeners;
 use crate::support::*;
 
@@ -238,6 +239,28 @@ impl<'a> Case<'a> {
         rows.iter().map(|row| row.get(0)).collect()
     }
 
+    /// Nobody is told of what others write to each other, whatever ids it has.
+    fn check_that_it_is_theirs(&self, user: Uuid, event: &Value, told: &[String]) {
+        let conversation = &event["data"]["conversationId"];
+        let mut theirs = self.conversations(user);
+        assert!(
+            conversation.is_null() || theirs.any(|theirs| *conversation == theirs.to_string()),
+            "{event}\n{}",
+            story(user, told)
+        );
+    }
+
+    /// Of one who was there from the first message on, and shows this.
+    fn check_that_nothing_was_missed(&self, user: Uuid, shown: &Shown, told: &[String]) {
+        for conversation in self.conversations(user) {
+            assert!(
+                shown.has_been_told_all(conversation) != Some(false) || self.ids_return,
+                "{conversation}\n{}",
+                story(user, told)
+            );
+        }
+    }
+
     /// All messages of this user's.
     async fn held(&self, user: Uuid) -> Vec<Value> {
         let api = self.replicas[0].api();
@@ -245,6 +268,11 @@ impl<'a> Case<'a> {
             .await
             .concat()
     }
+}
+
+/// What a user was told, for a test that fails.
+fn story(user: Uuid, told: &[String]) -> String {
+    format!("what {user} was told:\n  {}", told.join("\n  "))
 }
 
 /// How often a content repeats its word: some are too long for a notification.

@@ -40,6 +40,7 @@ mod links;
 mod listening;
 mod live;
 mod locks;
+mod long;
 mod marks;
 mod metrics;
 mod migrate;

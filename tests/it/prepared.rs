@@ -73,6 +73,68 @@ async fn a_column_of_another_type_fails_no_request() {
     }
 }
 
+/// The function has been looked up by its name, and is not there any more when it is called: PostgreSQL calls that an internal error. In a
+/// function in SQL it is not there when its rights are looked up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_that_is_made_anew_in_the_midst_of_a_statement_fails_no_request() {
+    let database = Database::fresh().await;
+    database
+        .execute_as_owner(
+            "create table host_door as select true as closed;
+             create table host_news ();
+             -- How often the door is looked at does not matter. PostgreSQL hears of what others have changed when it locks a table.
+             create function host_wait() returns integer language plpgsql as $$
+             begin
+               while exists (select from host_door d where d.closed) loop
+                 perform pg_sleep(0.01);
+               end loop;
+               perform from host_news;
+               return 1;
+             end $$;
+             create function host_price() returns integer language plpgsql as 'begin return 1; end';
+             create function host_both() returns integer language sql volatile as 'select host_wait(); select host_price()';
+             create function host_check() returns trigger language plpgsql as $$
+             begin
+               case when new.content like 'in SQL%' then perform host_both();
+                    when new.content like 'in PL/pgSQL%' then perform host_wait(), host_price();
+                    else null;
+               end case;
+               return new;
+             end $$;
+             create trigger host_check before insert or update of content on messages for each row execute function host_check();
+             grant select on host_door, host_news to public",
+        )
+        .await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let message = id_of(&api.send(conversation, ALICE, "hello").await);
+    let meanwhile = async || {
+        eventually("a statement that waits", || async {
+            let waiting =
+                "pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'";
+            (database.count(waiting).await > 0).then_some(())
+        })
+        .await;
+        database
+            .execute_as_owner(
+                "drop function host_price();
+                 create function host_price() returns integer language plpgsql as 'begin return 2; end';
+                 update host_door set closed = false",
+            )
+            .await;
+    };
+    for how in ["in SQL", "in PL/pgSQL"] {
+        let close = "update host_door set closed = true";
+        database.execute_as_owner(close).await;
+        let (edited, ()) = tokio::join!(api.edit(message, ALICE, how), meanwhile());
+        edited.ok(200);
+        database.execute_as_owner(close).await;
+        let (sent, ()) = tokio::join!(api.try_send(conversation, BORIS, how), meanwhile());
+        sent.ok(201);
+    }
+}
+
 /// With the codes that PostgreSQL has for plans that are out of date as well.
 #[tokio::test]
 async fn what_a_trigger_of_the_hosts_refuses_is_no_lost_statement_whatever_its_code() {

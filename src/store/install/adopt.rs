@@ -1,9 +1,11 @@
-//! Taking over tables that another service made, with all their rows, while that service goes on working.
+//! Taking over tables that another service made, with all their rows, while that service goes on
+//! working.
 //!
-//! What takes long is done before the migrations and outside their one transaction: adding columns (a moment under an
-//! exclusive lock), numbering the messages (batches, each a transaction of its own), building the indexes (concurrently).
-//! Each step finds out by itself what is left to do, so it can be interrupted at any moment and run again. `V1__tables.sql`
-//! does the rest: rows that came meanwhile, and what makes the columns binding.
+//! What takes long is done before the migrations and outside their one transaction: adding columns
+//! (a moment under an exclusive lock), numbering the messages (batches, each a transaction of its
+//! own), building the indexes (concurrently). Each step finds out by itself what is left to do, so
+//! it can be interrupted at any moment and run again. `V1__tables.sql` does the rest: rows that
+//! came meanwhile, and what makes the columns binding.
 
 use std::time::Duration;
 
@@ -29,11 +31,12 @@ const TABLES: &str = include_str!("../../../sql/migrations/V1__tables.sql");
 /// Messages in one transaction: their rows are locked for that long, a fraction of a second.
 const BATCH: i64 = 5_000;
 
-/// So few rows without a number may be left to the migration itself, which keeps others out meanwhile. More are left where numbering
-/// them again would find as many.
+/// So few rows without a number may be left to the migration itself, which keeps others out
+/// meanwhile. More are left where numbering them again would find as many.
 const LEFT_TO_MIGRATION: i64 = 1_000;
 
-/// The columns may only be of pgchat's own type in the end; until then the old column stays as it is, and this one stands by.
+/// The columns may only be of pgchat's own type in the end; until then the old column stays as it
+/// is, and this one stands by.
 const STAND_IN: &str = "
 do $$
 begin
@@ -48,11 +51,13 @@ begin
 end
 $$";
 
-/// Every message without a number: which it gets, by time within its conversation, and who reads it. In the order in which the
-/// rows lie on disk. Unlogged: after a crash it is empty, and made anew.
+/// Every message without a number: which it gets, by time within its conversation, and who reads
+/// it. In the order in which the rows lie on disk. Unlogged: after a crash it is empty, and made
+/// anew.
 ///
-/// Where an earlier run was interrupted, some messages have their numbers already. Those in between get the numbers that it left
-/// free, in the same order, and so what they would have got; the others come behind.
+/// Where an earlier run was interrupted, some messages have their numbers already. Those in between
+/// get the numbers that it left free, in the same order, and so what they would have got; the
+/// others come behind.
 const NUMBER: &str = "
 drop table if exists chat_adoption;
 create unlogged table chat_adoption as
@@ -131,13 +136,17 @@ pub(super) async fn prepare(client: &Client) -> Result<bool, Error> {
     log::info!("taking over the tables conversations and messages; they stay in use meanwhile");
     patiently(client, STAND_IN).await?;
     patiently(client, section(TABLES, "columns")).await?;
-    // First of all: what it refuses is the other service's mistake, and must not happen behind our back.
+    // First of all: what it refuses is the other service's mistake, and must not happen behind our
+    // back.
     let (pairs, others) = indexes();
-    if let Err(error) = build(client, &pairs).await {
+    let built = build(client, &pairs).await;
+    if let Err(error) = &built
+        && error.code() == Some(&SqlState::UNIQUE_VIOLATION)
+    {
         // Says which pairs.
         client.batch_execute(CHECK).await?;
-        return Err(error);
     }
+    built?;
     number(client).await?;
     for index in others {
         build(client, &index).await?;
@@ -170,7 +179,8 @@ async fn number(client: &Client) -> Result<(), Error> {
         if total > 0 {
             fill_messages(client, &fill, total).await?;
         }
-        // Where messages come nearly as fast as they are numbered, another round would leave as many.
+        // Where messages come nearly as fast as they are numbered, another round would leave as
+        // many.
         if total <= LEFT_TO_MIGRATION || total > before / 10 * 9 {
             return client.batch_execute("drop table chat_adoption").await;
         }
@@ -179,8 +189,9 @@ async fn number(client: &Client) -> Result<(), Error> {
 }
 
 async fn fill_messages(client: &Client, fill: &str, total: i64) -> Result<(), Error> {
-    // Each row by its primary key: no plan for a table of a million rows is better, and several are worse. What is switched
-    // off counts as very dear wherever nothing else is possible, also in the host's triggers, and would be compiled for each row.
+    // Each row by its primary key: no plan for a table of a million rows is better, and several are
+    // worse. What is switched off counts as very dear wherever nothing else is possible, also in
+    // the host's triggers, and would be compiled for each row.
     client
         .batch_execute(
             "set jit = off; set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off",
@@ -230,7 +241,8 @@ async fn fill_conversations(client: &Client) -> Result<(), Error> {
     }
 }
 
-/// A foreign key from messages to conversations where there is none. [`validate`] checks the rows that are there.
+/// A foreign key from messages to conversations where there is none. [`validate`] checks the rows
+/// that are there.
 async fn reference(client: &Client) -> Result<(), Error> {
     let missing = "(select 1 where not exists (select from pg_constraint
                       where conrelid = 'messages'::regclass and contype = 'f' and confrelid = 'conversations'::regclass))";
@@ -242,8 +254,9 @@ async fn reference(client: &Client) -> Result<(), Error> {
     Ok(())
 }
 
-/// Foreign keys of the host's are left to the host. One costs each message a lock on its sender's row, and proves nothing where both
-/// participants have keys. Of pgchat's there are none to a view: so it is asked once the users table is linked.
+/// Foreign keys of the host's are left to the host. One costs each message a lock on its sender's
+/// row, and proves nothing where both participants have keys. Of pgchat's there are none to a view:
+/// so it is asked once the users table is linked.
 pub(super) async fn tell_senders_keys(client: &Client) -> Result<(), Error> {
     let keys = "select format('the foreign key %I of messages has each message lock its sender''s row of %s; the chat does not need it: \
                                alter table %s drop constraint %I', k.conname, k.confrelid::regclass, k.conrelid::regclass, k.conname)
@@ -269,9 +282,10 @@ pub(super) async fn tell_indexes(client: &Client) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks the rows of pgchat's foreign keys, which are added without a look at them. Writers go on meanwhile. Where a user is
-/// missing, because the other service's tables had no such keys, the old rows stay, and new ones are checked all the same. So
-/// nothing depends on it, and where the table is held (by a vacuum, or an index that is built) it is left to the next time.
+/// Checks the rows of pgchat's foreign keys, which are added without a look at them. Writers go on
+/// meanwhile. Where a user is missing, because the other service's tables had no such keys, the old
+/// rows stay, and new ones are checked all the same. So nothing depends on it, and where the table
+/// is held (by a vacuum, or an index that is built) it is left to the next time.
 pub(super) async fn validate(client: &Client, purpose: Purpose) -> Result<(), Error> {
     let open = "select format('alter table %s validate constraint %I', conrelid::regclass, conname), conname::text
                   from pg_constraint
@@ -307,7 +321,8 @@ pub(super) async fn validate(client: &Client, purpose: Purpose) -> Result<(), Er
     Ok(())
 }
 
-/// Builds an index of `V1__tables.sql` without keeping writers out. One that an interrupted build left is dropped first.
+/// Builds an index of `V1__tables.sql` without keeping writers out. One that an interrupted build
+/// left is dropped first.
 async fn build(client: &Client, ddl: &str) -> Result<(), Error> {
     let name = index_name(ddl);
     let broken = format!(
@@ -321,11 +336,10 @@ async fn build(client: &Client, ddl: &str) -> Result<(), Error> {
     log::info!("taking over: building the index {name}, where it is not there yet");
     // It waits for transactions to end, in no lock's queue.
     wait_for_long(client).await?;
-    let built = client
+    client
         .batch_execute(&ddl.replacen("index if not exists", "index concurrently if not exists", 1))
-        .await;
-    wait_briefly(client).await?;
-    built
+        .await?;
+    wait_briefly(client).await
 }
 
 /// The statements of the indexes: that of the pairs, and the others.

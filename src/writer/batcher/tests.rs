@@ -1,5 +1,7 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -9,8 +11,9 @@ use crate::config::Config;
 use crate::limits::Reservation;
 use crate::model::{ConversationId, MessageType, NewMessage, UserId};
 use crate::store::Outgoing;
+use crate::sync::lock;
 use crate::testing;
-use crate::writer::{Reply, Stats};
+use crate::writer::{LONG_MESSAGE, Reply, Stats};
 
 /// Shorter than what a silent database is waited for.
 const TIME: Duration = Duration::from_secs(1);
@@ -34,13 +37,17 @@ fn batcher(vars: &[(&str, &str)]) -> (Batcher, Arc<Stats>) {
 }
 
 fn pending(conversation: u128, time: Duration, reply: Reply) -> Pending {
+    pending_content("x".to_owned(), conversation, time, reply)
+}
+
+fn pending_content(content: String, conversation: u128, time: Duration, reply: Reply) -> Pending {
     Pending {
         outgoing: Outgoing {
             id: Uuid::now_v7(),
             message: NewMessage {
                 conversation: ConversationId(Uuid::from_u128(conversation)),
                 sender: UserId(Uuid::nil()),
-                content: "x".to_owned(),
+                content,
                 message_type: MessageType::Text,
                 client_message_id: None,
             },
@@ -73,6 +80,51 @@ async fn what_comes_after_a_message_of_its_flow_that_moved_to_the_slow_lane_foll
     let fast = batcher.waiting.take_batch(3);
     let flows: Vec<Flow> = fast.iter().map(Pending::flow).collect();
     assert_eq!(flows, [of(2).flow()]);
+}
+
+/// What is long goes to the slow lane, whatever the batches before it found busy.
+#[tokio::test(start_paused = true)]
+async fn each_flow_is_in_one_lane_and_in_order_whatever_of_it_is_long() {
+    for seed in 0..200 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let (mut batcher, _) = batcher(&[("DB_HOST", "127.0.0.1")]);
+        let ended: Arc<Mutex<Vec<(u128, u32)>>> = Arc::default();
+        let mut admitted = Vec::new();
+        for number in 0..random.random_range(1..10) {
+            let conversation = random.random_range(0..3);
+            let content = "x".repeat(match random.random_bool(0.3) {
+                true => LONG_MESSAGE + 1,
+                false => LONG_MESSAGE,
+            });
+            admitted.push((conversation, number));
+            let ended = Arc::clone(&ended);
+            let reply = Box::new(move |_| lock(&ended).push((conversation, number)));
+            batcher.admit(pending_content(content, conversation, TIME, reply));
+            if random.random_bool(0.3) {
+                let batch = batcher.waiting.take_batch(random.random_range(1..4));
+                let (busy, stored): (Vec<_>, Vec<_>) = batch
+                    .into_iter()
+                    .partition(|pending| pending.flow().conversation.0.as_u128() == 0);
+                stored.into_iter().for_each(|it| expire(it, "it is stored"));
+                batcher.put_back_busy(busy);
+            }
+        }
+        for waiting in batcher.waiting.take_batch(usize::MAX) {
+            let flow = waiting.flow();
+            assert!(
+                !waiting.is_long() && !batcher.slow_lane.holds(flow),
+                "{seed}"
+            );
+            expire(waiting, "it is stored");
+        }
+        // Nobody stores what is there.
+        tokio::time::advance(TIME).await;
+        batcher.go_on();
+        let mut ended = lock(&ended).clone();
+        ended.sort_by_key(|(conversation, _)| *conversation);
+        admitted.sort_by_key(|(conversation, _)| *conversation);
+        assert_eq!(ended, admitted, "{seed}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod order;
 mod silences;
 mod turns;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
@@ -118,25 +119,14 @@ impl Lane {
     }
 
     fn end_with(&mut self, turn: Turn, free: &[u128], took_long: bool) {
-        let (messages, _, of) = turn.into_parts();
-        let again = messages
-            .into_iter()
-            .filter_map(|pending| {
-                let stored = free.contains(&conversation(&pending));
-                if stored {
-                    (pending.reply)(Err(crate::error::Error::unavailable("stored")));
-                    return None;
-                }
-                Some(pending)
-            })
-            .collect();
+        let (again, of) = stored(turn, free);
         self.now += self.took;
         let done = Done {
             again,
             at_fault: HashSet::new(),
             took: Some(self.took),
             took_long,
-            silent: false,
+            silence: None,
             of,
         };
         self.scheduler.give_back(done, self.now);
@@ -144,14 +134,20 @@ impl Lane {
 
     /// There is no answer to the turn in time, though the database answers others.
     fn end_silent(&mut self, turn: Turn) {
-        let (again, _, of) = turn.into_parts();
+        self.end_silent_but_for(turn, &[]);
+    }
+
+    /// As [`Lane::end_silent`], after the messages of these conversations were stored by
+    /// themselves.
+    fn end_silent_but_for(&mut self, turn: Turn, free: &[u128]) {
+        let (mut again, of) = stored(turn, free);
         self.now += self.took;
         let done = Done {
+            silence: Some(Silence::of(&mut again)),
             again,
             at_fault: HashSet::new(),
             took: None,
             took_long: false,
-            silent: true,
             of,
         };
         self.scheduler.give_back(done, self.now);
@@ -162,8 +158,21 @@ impl Lane {
         let flows: HashSet<Flow> = conversations.into_iter().map(flow).collect();
         let waiting = flows.iter().map(|flow| &self.scheduler.flows[flow]);
         let messages = waiting.map(|waiting| waiting.queue.len()).sum();
-        self.scheduler.had_no_answer(&flows, messages);
+        let silence = Silence { flows, messages };
+        self.scheduler.had_no_answer(&silence);
     }
+}
+
+/// The turn's messages of these conversations are; the others are left.
+fn stored(turn: Turn, free: &[u128]) -> (Vec<Pending>, TurnOf) {
+    let (messages, _, of) = turn.into_parts();
+    let (stored, again): (Vec<_>, _) = messages
+        .into_iter()
+        .partition(|pending| free.contains(&conversation(pending)));
+    for pending in stored {
+        (pending.reply)(Err(crate::error::Error::unavailable("stored")));
+    }
+    (again, of)
 }
 
 fn flow(conversation: u128) -> Flow {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::store::Locks;
-use crate::writer::{Flow, Pending};
+use crate::writer::{Flow, Pending, Silence};
 
 /// How long the answer to a turn is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +29,13 @@ pub(in crate::writer) struct Done {
     pub again: Vec<Pending>,
     /// Flows at fault for the failure of their transaction.
     pub at_fault: HashSet<Flow>,
-    /// How long its first transaction took; `None`: there was no answer.
+    /// How long its first transaction took; `None`: that had no answer, or the last of more that
+    /// tell what is at fault.
     pub took: Option<Duration>,
     /// That is longer than others take.
     pub took_long: bool,
-    /// There was no answer in time, though the database answers others.
-    pub silent: bool,
+    /// The transaction that had no answer.
+    pub silence: Option<Silence>,
     pub of: TurnOf,
 }
 

@@ -221,3 +221,85 @@ async fn quick_messages_ahead_of_one_that_takes_long_do_not_wait_for_it() {
     }
     assert_eq!(database.count("messages").await, QUICK + 3);
 }
+
+/// Otherwise everybody in the slow lane would wait for one silence more, a long one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_message_that_comes_with_one_that_is_refused_is_looked_for_by_halves_at_once() {
+    const CONVERSATIONS: i32 = 24;
+    let database = Database::fresh().await;
+    takes_long_for(&database, "slow").await;
+    database
+        .execute_as_owner(
+            "insert into host_slow values ('first');
+             create function host_bad() returns trigger language plpgsql as $$
+             begin
+               raise exception 'not this one';
+             end $$;
+             create trigger host_bad before insert on messages
+               for each row when (new.content = 'bad') execute function host_bad();
+             create sequence host_tries;
+             do $$
+             begin
+               for n in 1..100 loop
+                 execute format('create sequence host_size_of_%s', n);
+               end loop;
+             end $$;
+             -- Sequences alone keep what is taken back.
+             create function host_counted() returns trigger language plpgsql security definer as $$
+             begin
+               perform setval(('host_size_of_' || nextval('host_tries'))::regclass,
+                              (select count(*) from messages where create_xid = pg_current_xact_id()));
+               return null;
+             end $$;
+             create trigger host_counted after insert on messages
+               for each row when (new.content = 'slow') execute function host_counted()",
+        )
+        .await;
+    let replica = Replica::start(&database, &[("WRITE_TIMEOUT_SECONDS", "60")]).await;
+    let elsewhere = database.conversation(CARLA, DAVID).await;
+    let mut contents = ["fine"; CONVERSATIONS as usize];
+    (contents[0], contents[contents.len() - 1]) = ("bad", "slow");
+    let mut messages = Vec::new();
+    for (user, content) in database
+        .add_users(CONVERSATIONS)
+        .await
+        .into_iter()
+        .zip(contents)
+    {
+        messages.push(message(database.conversation(ALICE, user).await, content));
+    }
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    // What comes while the database is at it is one batch.
+    let first = begin(&replica, elsewhere, CARLA, "first").await;
+    let mut requests = Vec::new();
+    for message in messages {
+        requests.push(alice.request("send_message", message).await);
+    }
+    let but_for_one = f64::from(CONVERSATIONS - 1);
+    until_metric_above(&replica, "pgchat_writer_queue_depth", but_for_one).await;
+    database
+        .execute_as_owner("delete from host_slow where contents = 'first'")
+        .await;
+    first.await.expect("an answer").ok(201);
+
+    let sql = database.sql().await;
+    let size_of = async |number: i32| -> Option<i64> {
+        let size = format!("select last_value from host_size_of_{number} where is_called");
+        let row = sql.query_opt(&size, &[]).await.expect("a sequence");
+        row.map(|row| row.get(0))
+    };
+    let second = eventually("a second try", || size_of(2)).await;
+    let first = size_of(1).await.expect("a first try");
+    assert!(second <= (first / 2).max(1), "{second} after {first}");
+
+    is_over(&database).await;
+    let bad = requests.remove(0);
+    let refused = alice.answer(&bad).await;
+    assert_eq!(refused["data"]["code"], "internal", "{refused}");
+    for request in &requests {
+        let answer = alice.answer(request).await;
+        assert_eq!(answer["data"]["message"]["seq"], 1, "{answer}");
+    }
+    let stored = i64::from(CONVERSATIONS);
+    assert_eq!(database.count("messages").await, stored);
+}

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::shown::{Rule, Shown};
-use super::{Case, Over};
+use super::{Case, Over, story};
 use crate::support::*;
 
 /// How long one that comes and goes waits for a frame, at most, in milliseconds.
@@ -88,7 +88,8 @@ impl<'a> Client<'a> {
 
     async fn apply(&mut self, frame: &Value) {
         self.story.push(told(frame));
-        self.check_that_it_is_ours(frame);
+        self.case
+            .check_that_it_is_theirs(self.user, frame, &self.story);
         self.check_order(frame);
         for shown in &mut self.state.shown {
             shown.apply(frame);
@@ -103,17 +104,6 @@ impl<'a> Client<'a> {
         if frame["type"] != "ack" {
             self.state.cursor = Some(cursor_of(frame));
         }
-    }
-
-    /// Nobody is told of what others write to each other, whatever ids it has.
-    fn check_that_it_is_ours(&self, frame: &Value) {
-        let conversation = &frame["data"]["conversationId"];
-        let mut ours = self.case.conversations(self.user);
-        assert!(
-            conversation.is_null() || ours.any(|ours| *conversation == ours.to_string()),
-            "{frame}\n{}",
-            self.story()
-        );
     }
 
     /// Of each message a later state comes after an earlier one, and each state once; new messages come in the order of their `seq`, which
@@ -181,22 +171,13 @@ impl<'a> Client<'a> {
 
     /// Of one that was there from the first message on.
     pub fn check_that_nothing_was_missed(&self) {
-        for conversation in self.case.conversations(self.user) {
-            let told = self.state.shown[0].has_been_told_all(conversation);
-            assert!(
-                told != Some(false) || self.case.ids_return,
-                "{conversation}\n{}",
-                self.story()
-            );
-        }
+        let shown = &self.state.shown[0];
+        self.case
+            .check_that_nothing_was_missed(self.user, shown, &self.story);
     }
 
     fn story(&self) -> String {
-        format!(
-            "what {} was told:\n  {}",
-            self.user,
-            self.story.join("\n  ")
-        )
+        story(self.user, &self.story)
     }
 }
 

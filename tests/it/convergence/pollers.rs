@@ -7,7 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::shown::{Rule, Shown};
-use super::{Case, Over, pause};
+use super::{Case, Over, pause, story};
 use crate::support::*;
 
 /// What they show, by each rule, and the cursor that belongs to it.
@@ -65,13 +65,8 @@ impl<'a> Poller<'a> {
     async fn apply(&mut self, event: &Value) {
         self.story
             .push(event.to_string().chars().take(300).collect());
-        let conversation = &event["data"]["conversationId"];
-        let mut ours = self.case.conversations(self.user);
-        assert!(
-            conversation.is_null() || ours.any(|ours| *conversation == ours.to_string()),
-            "{event}\n{}",
-            self.story()
-        );
+        self.case
+            .check_that_it_is_theirs(self.user, event, &self.story);
         for shown in &mut self.shown {
             shown.apply(event);
         }
@@ -102,21 +97,11 @@ impl<'a> Poller<'a> {
 
     /// As a socket that was there from the first message on.
     pub fn check_that_nothing_was_missed(&self) {
-        for conversation in self.case.conversations(self.user) {
-            let told = self.shown[0].has_been_told_all(conversation);
-            assert!(
-                told != Some(false) || self.case.ids_return,
-                "{conversation}\n{}",
-                self.story()
-            );
-        }
+        self.case
+            .check_that_nothing_was_missed(self.user, &self.shown[0], &self.story);
     }
 
     fn story(&self) -> String {
-        format!(
-            "what {} was told:\n  {}",
-            self.user,
-            self.story.join("\n  ")
-        )
+        story(self.user, &self.story)
     }
 }

@@ -85,6 +85,32 @@ async fn an_index_that_was_not_completed_is_built_again() {
     assert_eq!(database.count(unique).await, 1);
 }
 
+/// And not that the session is gone, which it is by then.
+#[tokio::test]
+async fn what_has_ended_the_build_of_an_index_is_told() {
+    let database = go_service(300).await;
+    // It holds no lock, but a snapshot, for whose end the build waits.
+    let reader = "set transaction isolation level repeatable read; select from users";
+    let reader = database.holding(reader).await;
+    let sql = database.sql().await;
+    let end = async {
+        eventually("an index is built and its session ended", || async {
+            let end = "select pg_terminate_backend(pid) from pg_stat_activity
+                        where datname = current_database() and application_name = 'pgchat migrate'
+                          and query like '%index concurrently%' and wait_event_type = 'Lock'";
+            let ended = sql.query_opt(end, &[]).await;
+            ended.expect("one session, or none").map(drop)
+        })
+        .await;
+        reader.batch_execute("commit").await.expect("it has read");
+    };
+    let (outcome, ()) = tokio::join!(database.migrate(&[]), end);
+    outcome.assert_ok();
+    let told = "(57P01); trying again";
+    assert!(outcome.stderr.contains(told), "{outcome:#?}");
+    assert_taken_over(&database, 0).await;
+}
+
 /// `pgchat migrate`, to be killed.
 fn start(database: &Database) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgchat"));

@@ -54,7 +54,7 @@ fn more_bytes_than_may_wait_are_refused_and_what_is_answered_makes_room() {
     assert_eq!(lane.answered(), [refused]);
     let turn = lane.turn().expect("a turn");
     let stored = turn.messages.len();
-    assert_eq!(stored, MAX_BATCH_BYTES / LONG);
+    assert_eq!(stored, MAX_TURN_BYTES.div_ceil(LONG));
     lane.end(turn, &[1]);
     for _ in 0..stored {
         lane.push_content(1, "x".repeat(LONG));

@@ -8,8 +8,13 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Move {
     Push(u128),
-    Turn { free: Vec<u128> },
-    SilentTurn,
+    Turn {
+        free: Vec<u128>,
+    },
+    /// Of which these are stored before the rest has no answer.
+    SilentTurn {
+        free: Vec<u128>,
+    },
     Pass(u64),
 }
 
@@ -17,8 +22,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     let conversation = 0..6u128;
     let one = prop_oneof![
         4 => conversation.clone().prop_map(Move::Push),
-        4 => prop::collection::vec(conversation, 0..6).prop_map(|free| Move::Turn { free }),
-        1 => Just(Move::SilentTurn),
+        4 => prop::collection::vec(conversation.clone(), 0..6).prop_map(|free| Move::Turn { free }),
+        1 => prop::collection::vec(conversation, 0..3).prop_map(|free| Move::SilentTurn { free }),
         1 => (0..400u64).prop_map(Move::Pass),
     ];
     prop::collection::vec(one, 0..120)
@@ -40,9 +45,9 @@ proptest! {
                         lane.end(turn, &free);
                     }
                 }
-                Move::SilentTurn => {
+                Move::SilentTurn { free } => {
                     if let Some(turn) = lane.turn() {
-                        lane.end_silent(turn);
+                        lane.end_silent_but_for(turn, &free);
                     }
                 }
                 Move::Pass(millis) => {

@@ -37,6 +37,21 @@ fn one_that_has_no_answer_is_found_among_five_hundred_in_nine_silences() {
     }
 }
 
+/// One of them failed, so all were tried in portions, and one of these had no answer.
+#[test]
+fn what_had_no_answer_among_what_was_tried_in_portions_is_found_by_halves_of_the_portion() {
+    let mut lane = Lane::new(100);
+    for conversation in 0..BATCH as u128 {
+        lane.push(conversation);
+    }
+    let turn = lane.next_turn();
+    assert_eq!(turn.messages.len(), BATCH);
+    lane.end_silent_but_for(turn, &[0, 1, 2, 3]);
+    let turn = lane.next_turn();
+    assert_eq!(turn.of.patience, Patience::Brief);
+    assert_eq!(turn.messages.len(), BATCH / 4);
+}
+
 /// Then it is the database that was slow, and each of them would take as long as one.
 #[test]
 fn when_one_that_had_no_answer_has_one_the_others_are_looked_at_together() {
@@ -98,8 +113,8 @@ fn bound(patience: Patience) -> Duration {
     }
 }
 
-/// The lane goes on until that message is tried by itself with the patience for what takes long: the silences before that. All others
-/// are quick.
+/// The lane goes on until that message is tried by itself with the patience for what takes long:
+/// the silences before that. All others are quick.
 fn silences_until_it_is_found(lane: &mut Lane, slow: u128) -> u32 {
     let mut silences = 0;
     loop {
@@ -169,7 +184,8 @@ fn what_is_ahead_of_a_slow_message_has_an_answer_after_each_silence() {
     }
 }
 
-/// Each silence with the usual patience is as long as one of the fast lane, and everybody in the slow lane waits for it.
+/// Each silence with the usual patience is as long as one of the fast lane, and everybody in the
+/// slow lane waits for it.
 #[test]
 fn a_slow_message_behind_quick_ones_of_several_free_flows_is_found_in_few_silences() {
     const FLOWS: u128 = 8;

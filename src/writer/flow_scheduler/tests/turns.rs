@@ -62,7 +62,8 @@ fn flows_that_are_free_go_through_with_all_that_the_batch_has_room_for() {
     assert!(!lane.answered().contains(&held));
 }
 
-/// Some hundreds of them, say, in a batch of 500: by one message each a busy one would never get out.
+/// Some hundreds of them, say, in a batch of 500: by one message each a busy one would never get
+/// out.
 #[test]
 fn flows_that_are_free_have_the_whole_batch_though_they_are_more_than_half_as_many() {
     let free = [1, 2, 3, 4, 5];
@@ -170,7 +171,7 @@ fn who_is_at_fault_is_tried_alone_until_something_of_it_is_stored() {
         at_fault,
         took: Some(lane.took),
         took_long: false,
-        silent: false,
+        silence: None,
         of,
     };
     lane.scheduler.give_back(done, lane.now);
@@ -195,7 +196,7 @@ fn when_one_that_was_at_fault_goes_through_the_others_are_looked_at_together() {
         again: messages,
         took: Some(lane.took),
         took_long: false,
-        silent: false,
+        silence: None,
         of,
     };
     lane.scheduler.give_back(done, lane.now);
