@@ -50,8 +50,7 @@ async fn an_inactive_socket_is_told_everything_and_makes_nobody_online() {
     assert_eq!(here.api().metric(HERE).await, 0.0);
     watches(&mut alice, &[BORIS, CARLA]).await;
 
-    let typing = json!({"conversationId": conversation, "isTyping": true});
-    boris.send_command("typing", typing).await;
+    boris.types(conversation, true).await;
     let typing = alice.expect("typing").await;
     assert_eq!(typing["data"]["isTyping"], true);
     boris.send_message(conversation, "hello").await;

@@ -31,12 +31,7 @@ async fn casts_of_the_hosts_make_nothing_ambiguous() {
         .await;
     let there = alice.expect("presence").await;
     assert_eq!(there["data"]["userId"], json!(BORIS));
-    alice
-        .send_command(
-            "typing",
-            json!({"conversationId": conversation, "isTyping": true}),
-        )
-        .await;
+    alice.types(conversation, true).await;
     boris.expect("typing").await;
     alice.send_message(conversation, "a garden").await;
     let cursor = cursor_of(&boris.expect("chat_message").await);
