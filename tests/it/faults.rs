@@ -17,6 +17,7 @@ mod idempotence;
 mod ledger;
 mod new_conversation;
 mod polling;
+mod polling_bounds;
 mod queued_events;
 mod read_back;
 mod registry;
