@@ -11,6 +11,7 @@ mod cut_off;
 mod deleted_conversation;
 mod drain;
 mod failover;
+mod foreign_numbers;
 mod former_primary;
 mod horizon;
 mod idempotence;
