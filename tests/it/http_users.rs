@@ -1,5 +1,7 @@
 //! The users' directory: `/api/v1/users`.
 
+mod by_ids;
+
 use serde_json::{Value, json};
 
 use crate::support::*;

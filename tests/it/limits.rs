@@ -106,6 +106,48 @@ async fn a_body_and_a_frame_may_have_so_many_bytes_and_no_more() {
     assert_eq!(socket.closed().await, Some(1009));
 }
 
+/// Where the bytes of a body are not chosen: they follow.
+#[tokio::test]
+async fn a_content_of_the_most_bytes_is_taken_however_its_json_is_spelled_and_none_of_one_more() {
+    const MOST: usize = 1_000_000;
+    let database = Database::fresh().await;
+    let most = MOST.to_string();
+    let settings = [
+        ("MAX_MESSAGE_BYTES", most.as_str()),
+        // What is large counts for as much as may come at once.
+        ("RATE_LIMIT_PER_SECOND", "0"),
+    ];
+    let replica = Replica::start(&database, &settings).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let members = |bytes: usize| {
+        let content = "\\u0041".repeat(bytes);
+        format!(r#""conversationId": "{conversation}", "content": "{content}""#)
+    };
+    let post = async |bytes: usize| {
+        let body = format!(r#"{{"senderId": "{ALICE}", {}}}"#, members(bytes));
+        let request = replica
+            .api()
+            .request(Method::POST, "/api/v1/chat/messages")
+            .header("content-type", "application/json")
+            .body(body);
+        Reply::to(request).await
+    };
+    let sent = post(MOST).await.ok(201);
+    assert_eq!(sent["content"].as_str().map(str::len), Some(MOST));
+    post(MOST + 1).await.refused(400, "validation_failed");
+
+    let mut socket = Socket::connect(&replica, ALICE).await;
+    for (bytes, kind) in [(MOST, "ack"), (MOST + 1, "error")] {
+        let members = members(bytes);
+        let frame =
+            format!(r#"{{"type": "send_message", "requestId": "{bytes}", "data": {{{members}}}}}"#);
+        socket.send_text(&frame).await;
+        let answer = socket.answer(&bytes.to_string()).await;
+        assert_eq!(answer["type"], kind);
+    }
+    assert_eq!(database.count("messages").await, 2);
+}
+
 /// Masked with zeros, as all of a client's frames are (RFC 6455 section 5.2): nothing of what it announces need come.
 #[tokio::test]
 async fn a_frame_counts_by_what_it_announces_and_a_message_by_all_its_frames() {

@@ -20,6 +20,7 @@ mod cost;
 mod delivery;
 mod deployment;
 mod documents;
+mod edges;
 mod embedded;
 mod faults;
 mod features;

@@ -158,3 +158,45 @@ async fn who_has_very_many_conversations_and_missed_little_reads_little() {
     // The entries of the conversations, many to a page, and what has happened. One look at each is five thousand and more.
     assert!(pages < 1_000, "{pages} pages");
 }
+
+/// What is left of the former conversation says whose that was.
+#[tokio::test]
+async fn of_a_conversation_whose_id_is_another_pairs_by_now_nobody_else_is_told() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let client = database.sql().await;
+    let before = horizon(&client).await;
+    let insert = |sender, content| {
+        format!(
+            "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{sender}', '{content}')"
+        )
+    };
+    database
+        .execute(&format!(
+            "{}; delete from messages; delete from conversations;
+             insert into conversations (id, participant1_id, participant2_id) values ('{conversation}', '{CARLA}', '{DAVID}');
+             {}; update messages set is_read = true; {}; delete from messages where content = 'gone'",
+            insert(ALICE, "theirs"),
+            insert(CARLA, "ours"),
+            insert(DAVID, "gone"),
+        ))
+        .await;
+    for (user, told) in [
+        (ALICE, vec![]),
+        (BORIS, vec![]),
+        (
+            CARLA,
+            vec![
+                "conversation_created",
+                "chat_message",
+                "message_deleted",
+                "messages_read",
+            ],
+        ),
+    ] {
+        let missed = format!("select type from chat_missed('{user}', '{before}', 100, 100000)");
+        let rows = client.query(&missed, &[]).await.expect("what was missed");
+        let types: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(types, told, "{user}");
+    }
+}

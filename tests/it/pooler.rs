@@ -83,12 +83,7 @@ async fn replicas_work_through_pgbouncer_in_transaction_mode() {
         ticket["ticket"].as_str().expect("a ticket")
     );
     let mut alice = Socket::connect_to(&other, ALICE, &path).await;
-    alice
-        .send_command(
-            "typing",
-            json!({"conversationId": conversation, "isTyping": true}),
-        )
-        .await;
+    alice.types(conversation, true).await;
     boris.expect("typing").await;
     let mut again = Socket::resume(&one, BORIS, &cursor).await;
     let replayed: Vec<_> = again

@@ -24,6 +24,7 @@ mod running_time;
 mod seeds;
 mod shape;
 mod socket;
+mod typing;
 mod until;
 mod users;
 mod wait;

@@ -217,6 +217,79 @@ async fn what_commits_after_younger_transactions_is_told_by_a_later_answer() {
     }
 }
 
+/// An event may come again for as long as a transaction that is older is open, and no longer.
+#[tokio::test]
+async fn whoever_goes_on_from_answer_to_answer_comes_to_the_end_of_what_there_is_to_tell() {
+    let cluster = Cluster::private();
+    let database = Database::fresh_on(&cluster).await;
+    let replica = Replica::start(&database, &QUICK).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let begun = cursor_of(&api.events(BORIS, None).await.ok(200));
+    let mut cursor = begun;
+    for content in ["one", "two"] {
+        api.send(conversation, ALICE, content).await;
+        let last = tokio::sync::Mutex::new((cursor, false));
+        eventually("an answer without events", || async {
+            let mut last = last.lock().await;
+            let (events, next) = told(&replica, BORIS, &last.0).await;
+            let is_it = |event: &Value| event["data"]["content"] == content;
+            *last = (next, last.1 || events.iter().any(is_it));
+            events.is_empty().then_some(())
+        })
+        .await;
+        let is_told;
+        (cursor, is_told) = last.into_inner();
+        assert!(is_told, "{content}");
+    }
+}
+
+/// The answer has what had ended when its reading began, however long that takes: its cursor is from before, though the replica has heard of
+/// more by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_while_an_answer_is_read_is_told_by_the_next_one() {
+    let cluster = Cluster::private();
+    let database = Database::fresh_on(&cluster).await;
+    let function = Function {
+        name: "chat_missed",
+        types: "uuid, xid8, bigint, bigint",
+        returns: "setof chat_change",
+        call: "return query select * from chat_missed_at_once($1, $2, $3, $4)",
+    };
+    let gate = Gate::before(&database, function, &format!("$1 = '{BORIS}'")).await;
+    // It reads what its caller sees, as the one that it stands for.
+    let stable = "alter function chat_missed(uuid, xid8, bigint, bigint) stable";
+    database.execute(stable).await;
+    let replica = Replica::start(&database, &quick(&[("DB_TIMEOUT_SECONDS", "60")])).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let cursor = settled_cursor(&replica, ALICE).await;
+    api.send(conversation, ALICE, "before").await;
+    let asked = {
+        let (api, cursor) = (replica.api(), cursor.clone());
+        tokio::spawn(async move { api.events(BORIS, Some(&cursor)).await })
+    };
+    until_lock_waiters(&database, 1).await;
+    api.send(conversation, ALICE, "meanwhile").await;
+    // What the replica says is where it is, is beyond that.
+    settled_cursor(&replica, ALICE).await;
+    gate.open().await;
+    let answer = within("an answer", asked).await.expect("an answer").ok(200);
+    let contents = |events: &[Value]| -> Vec<String> {
+        let contents = events
+            .iter()
+            .filter_map(|event| event["data"]["content"].as_str());
+        contents.map(str::to_owned).collect()
+    };
+    let events = answer["events"].as_array().expect("events");
+    assert_eq!(contents(events), ["before"]);
+    let (events, _) = told(&replica, BORIS, &cursor_of(&answer)).await;
+    assert!(
+        contents(&events).contains(&"meanwhile".to_owned()),
+        "{events:#?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_who_ask_what_they_missed_wait_in_the_line_of_replays_and_keep_no_other_read_waiting()
 {

@@ -65,8 +65,8 @@ impl<'a> Scene<'a> {
         match self.feature {
             Feature::Type => {
                 for is_typing in [true, false] {
-                    let data = json!({"conversationId": self.conversation, "isTyping": is_typing});
-                    self.sockets[0][0].send_command("typing", data).await;
+                    let conversation = self.conversation.expect("one that is open");
+                    self.sockets[0][0].types(conversation, is_typing).await;
                     self.collect("typing", &mut live[1]).await;
                 }
             }

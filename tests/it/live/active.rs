@@ -50,8 +50,7 @@ async fn an_inactive_socket_is_told_everything_and_makes_nobody_online() {
     assert_eq!(here.api().metric(HERE).await, 0.0);
     watches(&mut alice, &[BORIS, CARLA]).await;
 
-    let typing = json!({"conversationId": conversation, "isTyping": true});
-    boris.send_command("typing", typing).await;
+    boris.types(conversation, true).await;
     let typing = alice.expect("typing").await;
     assert_eq!(typing["data"]["isTyping"], true);
     boris.send_message(conversation, "hello").await;
@@ -108,16 +107,22 @@ async fn a_socket_counts_once_however_often_it_says_so_and_not_at_all_once_it_is
     let mut boris = onlooker(&replica).await;
     let tablet = Socket::connect(&replica, ALICE).await;
     sees(&mut boris, ALICE, true).await;
-    let mut phone = Socket::connect(&replica, ALICE).await;
-    for is_active in [true, true, false, false] {
-        set_active(&mut phone, is_active).await;
+    for said in [
+        &[false, false][..],
+        &[true, true, false, false],
+        &[true, true],
+    ] {
+        let mut phone = Socket::connect(&replica, ALICE).await;
+        for is_active in said {
+            set_active(&mut phone, *is_active).await;
+        }
+        phone.close().await;
+        carla_passes(&replica, &mut boris).await;
+        assert!(
+            over_http(&replica, ALICE).await.0,
+            "by the other one, which is active still: {said:?}"
+        );
     }
-    phone.close().await;
-    carla_passes(&replica, &mut boris).await;
-    assert!(
-        over_http(&replica, ALICE).await.0,
-        "by the other one, which is active still"
-    );
 
     let mut phone = inactive(&replica, ALICE).await;
     for is_active in [true, true] {

@@ -1,6 +1,6 @@
 //! One user types on two replicas at once.
 
-use super::typing::{sees, types, typing_among};
+use super::typing::{sees, typing_among};
 use crate::support::*;
 
 /// Both replicas tell of it, and a socket is shown what one of them tells.
@@ -23,7 +23,7 @@ async fn who_types_on_two_replicas_is_shown_once_in_an_interval() {
     let started = std::time::Instant::now();
     for _ in 0..FRAMES {
         for socket in &mut alice {
-            types(socket, conversation, true).await;
+            socket.types(conversation, true).await;
         }
         for socket in &mut boris {
             sees(socket, conversation, ALICE, true).await;

@@ -11,11 +11,6 @@ use crate::support::*;
 /// Ends soon, so that a test need not wait long.
 const BRIEF: [(&str, &str); 1] = [("TYPING_SECONDS", "2")];
 
-pub async fn types(socket: &mut Socket, conversation: Uuid, is_typing: bool) {
-    let data = json!({"conversationId": conversation, "isTyping": is_typing});
-    socket.send_command("typing", data).await;
-}
-
 /// The next frame `typing` is about this, and moves no cursor.
 pub async fn sees(socket: &mut Socket, conversation: Uuid, typist: Uuid, is_typing: bool) {
     let frame = socket.expect("typing").await;
@@ -53,11 +48,11 @@ async fn the_other_participant_sees_it_on_every_replica_and_nobody_else_does() {
     }
     let mut third = Socket::connect(&replicas[1], stranger).await;
 
-    types(&mut alice, conversation, true).await;
+    alice.types(conversation, true).await;
     for device in &mut devices {
         sees(device, conversation, ALICE, true).await;
     }
-    types(&mut alice, conversation, false).await;
+    alice.types(conversation, false).await;
     for device in &mut devices {
         sees(device, conversation, ALICE, false).await;
     }
@@ -80,7 +75,7 @@ async fn it_ends_by_itself_when_the_typists_replica_is_killed() {
     let mut alice = Socket::connect(&dying, ALICE).await;
     let mut boris = Socket::connect(&other, BORIS).await;
 
-    types(&mut alice, conversation, true).await;
+    alice.types(conversation, true).await;
     sees(&mut boris, conversation, ALICE, true).await;
     dying.kill();
     sees(&mut boris, conversation, ALICE, false).await;
@@ -101,7 +96,7 @@ async fn it_lasts_while_it_is_renewed_and_not_longer_than_its_time_afterwards() 
     let mut renewed = started;
     while started.elapsed() < Duration::from_secs(10) {
         renewed = Instant::now();
-        types(&mut alice, conversation, true).await;
+        alice.types(conversation, true).await;
         sees(&mut boris, conversation, ALICE, true).await;
     }
     loop {
@@ -124,7 +119,7 @@ async fn it_ends_when_the_typists_message_arrives() {
     let mut alice = Socket::connect(&here, ALICE).await;
     let mut boris = Socket::connect(&there, BORIS).await;
 
-    types(&mut alice, conversation, true).await;
+    alice.types(conversation, true).await;
     sees(&mut boris, conversation, ALICE, true).await;
     database
         .execute(&format!(
@@ -143,7 +138,7 @@ async fn it_ends_with_the_socket_that_typed() {
     let mut alice = Socket::connect(&here, ALICE).await;
     let mut boris = Socket::connect(&there, BORIS).await;
 
-    types(&mut alice, conversation, true).await;
+    alice.types(conversation, true).await;
     sees(&mut boris, conversation, ALICE, true).await;
     drop(alice);
     sees(&mut boris, conversation, ALICE, false).await;
@@ -160,11 +155,11 @@ async fn it_ends_where_the_listener_was_lost() {
     let mut alice = Socket::connect(&here, ALICE).await;
     let mut boris = Socket::connect(&there, BORIS).await;
 
-    types(&mut alice, conversation, true).await;
+    alice.types(conversation, true).await;
     sees(&mut boris, conversation, ALICE, true).await;
     proxy.refuse();
     proxy.cut_open();
-    types(&mut alice, conversation, false).await;
+    alice.types(conversation, false).await;
     sees(&mut boris, conversation, ALICE, false).await;
     proxy.accept();
 }
@@ -181,7 +176,7 @@ async fn it_ends_with_a_message_that_the_listener_had_to_catch_up_with() {
     let mut alice = Socket::connect(&here, ALICE).await;
     let mut boris = Socket::connect(&there, BORIS).await;
 
-    types(&mut alice, conversation, true).await;
+    alice.types(conversation, true).await;
     sees(&mut boris, conversation, ALICE, true).await;
     proxy.refuse();
     proxy.cut_open();
@@ -199,7 +194,7 @@ async fn its_end_is_told_again_where_that_failed() {
     let replica = Replica::start(&database, &[("TYPING_SECONDS", "60")]).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
-    types(&mut alice, conversation, true).await;
+    alice.types(conversation, true).await;
     sees(&mut boris, conversation, ALICE, true).await;
     database
         .execute_as_owner(
@@ -219,7 +214,7 @@ async fn its_end_is_told_again_where_that_failed() {
              end $$",
         )
         .await;
-    types(&mut alice, conversation, false).await;
+    alice.types(conversation, false).await;
     sees(&mut boris, conversation, ALICE, false).await;
     assert!(
         replica
@@ -242,8 +237,8 @@ async fn a_burst_makes_one_notification_an_interval_and_its_last_state_is_told()
 
     let started = Instant::now();
     for _ in 0..50 {
-        types(&mut alice, conversation, true).await;
-        types(&mut alice, conversation, false).await;
+        alice.types(conversation, true).await;
+        alice.types(conversation, false).await;
     }
     loop {
         let frame = boris.expect("typing").await;
@@ -267,7 +262,9 @@ async fn many_users_typing_share_notifications() {
     const USERS: usize = 60;
     let database = Database::fresh().await;
     let users = database.add_users(60).await;
-    let replica = Replica::start(&database, &[]).await;
+    // None of it ends by itself, and sockets that are not read meanwhile stay, however slow the machine is.
+    let unhurried = [("TYPING_SECONDS", "60"), ("HEARTBEAT_SECONDS", "3600")];
+    let replica = Replica::start(&database, &unhurried).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
     let mut notifications = database.listen("chat_events").await;
     let mut typists = Vec::new();
@@ -277,9 +274,13 @@ async fn many_users_typing_share_notifications() {
     }
     let started = Instant::now();
     // Unanswered, so that all are on their way at once.
+    let mut requests = Vec::new();
     for (socket, conversation) in &mut typists {
         let data = json!({"conversationId": conversation, "isTyping": true});
-        socket.request("typing", data).await;
+        requests.push((socket.request("typing", data.clone()).await, data));
+    }
+    for ((socket, _), (request, data)) in typists.iter_mut().zip(requests) {
+        socket.typing_is_done(request, &data).await;
     }
     for _ in 0..USERS {
         boris.expect("typing").await;
@@ -357,7 +358,7 @@ async fn nothing_is_flushed_and_no_cursor_moves() {
     let mut notifications = database.listen("chat_events").await;
     database.execute("checkpoint").await;
 
-    types(&mut alice, conversation, true).await;
+    alice.types(conversation, true).await;
     sees(&mut boris, conversation, ALICE, true).await;
 
     let row = sql

@@ -84,9 +84,13 @@ impl Scene {
             ("set_active", json!({"active": false})),
             ("ping", json!({})),
         ] {
-            requests.push((kind, self.ask(kind, data).await));
+            requests.push((kind, self.ask(kind, data.clone()).await, data));
         }
-        for (kind, request) in requests {
+        for (kind, request, data) in requests {
+            if kind == "typing" {
+                self.alice.typing_is_done(request, &data).await;
+                continue;
+            }
             let answer = self.alice.answer(&request).await;
             assert_eq!(answer["type"], "ack", "{kind}: {answer}");
         }
@@ -250,8 +254,7 @@ async fn a_send_waits_for_the_typing_before_it_for_a_moment_only() {
     assert_eq!(alice.answer(&send).await["type"], "ack");
 
     gate.open().await;
-    let typing = json!({"conversationId": conversation, "isTyping": true});
-    alice.send_command("typing", typing).await;
+    alice.types(conversation, true).await;
 }
 
 /// It would be read late, and the client might have to wait for it.

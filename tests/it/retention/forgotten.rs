@@ -158,10 +158,25 @@ async fn who_watches_an_erased_user_sees_them_gone() {
 /// Their sockets go when it is done: nothing is noted of that.
 #[tokio::test]
 async fn of_an_erased_user_whose_sockets_were_inactive_nothing_is_noted_anew() {
+    nothing_is_noted_of_a_socket(false).await;
+}
+
+#[tokio::test]
+async fn of_an_erased_user_whose_sockets_were_active_nothing_is_noted_anew() {
+    nothing_is_noted_of_a_socket(true).await;
+}
+
+async fn nothing_is_noted_of_a_socket(is_active: bool) {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[("PRESENCE_GRACE_SECONDS", "1")]).await;
-    let path = format!("/ws?user_id={ALICE}&active=false");
+    let path = format!("/ws?user_id={ALICE}&active={is_active}");
     let alice = Socket::connect_to(&replica, ALICE, &path).await;
+    if is_active {
+        eventually("Alice is there", || async {
+            (database.count("chat_attendance").await == 1).then_some(())
+        })
+        .await;
+    }
     let client = eraser(&database).await;
     let step = forget(&client, ALICE, 100).await.expect("a step");
     assert_eq!(step, (0, 0, 0, true));

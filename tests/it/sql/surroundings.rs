@@ -31,12 +31,7 @@ async fn casts_of_the_hosts_make_nothing_ambiguous() {
         .await;
     let there = alice.expect("presence").await;
     assert_eq!(there["data"]["userId"], json!(BORIS));
-    alice
-        .send_command(
-            "typing",
-            json!({"conversationId": conversation, "isTyping": true}),
-        )
-        .await;
+    alice.types(conversation, true).await;
     boris.expect("typing").await;
     alice.send_message(conversation, "a garden").await;
     let cursor = cursor_of(&boris.expect("chat_message").await);
@@ -119,6 +114,30 @@ async fn the_messages_of_a_statement_may_be_more_than_fits_into_an_array() {
         ))
         .await;
     assert_eq!(database.count("messages").await, 17);
+}
+
+#[tokio::test]
+async fn the_longest_content_is_stored_whichever_way_it_comes() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let longest = "repeat('x', 67108864)";
+    for statement in [
+        format!("select chat_send_message('{conversation}', '{ALICE}', {longest}) is null"),
+        format!(
+            "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', {longest})"
+        ),
+        format!("update messages set content = {longest} where content = 'small'"),
+    ] {
+        database
+            .execute(&format!(
+                "delete from messages;
+                 insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', 'small');
+                 {statement}"
+            ))
+            .await;
+        let stored = "messages where octet_length(content) = 67108864";
+        assert_eq!(database.count(stored).await, 1, "{statement}");
+    }
 }
 
 #[tokio::test]
