@@ -320,6 +320,8 @@ export interface ChatClient {
     get(conversationId: string): Promise<Conversation>;
     /** The conversation with that user, made if there is none. */
     open(userId: string): Promise<Conversation>;
+    /** As `markRead`, over HTTP and beside what waits: also while the page is being left, or after `close()`. It is not tried again. */
+    markRead(conversationId: string, upToSeq?: number): Promise<{ conversationId: string; markedCount: number; readSeq: number }>;
   };
   messages: {
     /** Newest first; with `after` oldest first. `before` and `after` are `seq`s, and stay fast at any depth; one of them, or `offset`. */
