@@ -68,7 +68,8 @@ export class Model {
     });
     this.unread = new UnreadFilter(chat, this.listing, {
       changed: () => this.tell('conversations'),
-      failed: (error) => this.unread.retry.isAgain || this.tell('notice', `More unread conversations could not be loaded: ${reason(error)}`),
+      failed: (error) => this.unread.retry.isAgain || this.tell('notice', `${this.unread.isStale ? 'The' : 'More'} unread conversations could not be loaded: ${reason(error)}`),
+      anew: () => this.load(false),
     });
     this.marks = new Marks(chat, (error) => {
       this.#failed(error);
@@ -190,7 +191,6 @@ export class Model {
       this.#missed = undefined;
       this.#retry.done();
       listing.retry.done();
-      this.unread.retry.done();
     } catch (error) {
       listing.drop();
       if (this.state !== 'ready') this.state = error;
