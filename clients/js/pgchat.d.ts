@@ -180,7 +180,7 @@ export interface Events {
   presence: { userId: string; isOnline: boolean; lastSeenAt: string | null };
   /**
    * Too much was missed: load what you show over HTTP, and return the promise of it. Until all listeners are done, and if one fails,
-   * the client resumes from its old cursor, and is told so again.
+   * the next connection does not resume, and asks for it again by `connected` with `resumed: false`.
    */
   resync_required: { reason: string };
   token_expiring: { expiresAt: string };

@@ -145,7 +145,7 @@ export function createChatClient(options = {}) {
       else if (used) protocols.push(`bearer.${used}`);
       if (mine !== generation) return;
       socketToken = used;
-      socket = new WebSocket(`${url.replace(/^http/, 'ws')}/ws?${params({ ...query, cursor, active })}`, protocols);
+      socket = new WebSocket(`${url.replace(/^http/, 'ws')}/ws?${params({ ...query, cursor: held ? undefined : cursor, active })}`, protocols);
       socket.onmessage = receive;
       socket.onclose = ({ code, reason }) => lost(code, reason);
       socket.onerror = () => {};
@@ -272,7 +272,7 @@ export function createChatClient(options = {}) {
     if (type === 'resync_required' || data.resumed === false) {
       seen.clear();
       held = told;
-      // Until all is loaded the old cursor brings this again.
+      // Until all is loaded a connection asks for it again.
       told.then((failed) => held === told && !failed.includes(true) && (cursor = newest, held = 0));
     }
     if (!held) cursor = newest;
@@ -444,8 +444,8 @@ export function createChatClient(options = {}) {
     get cursor() { return cursor; },
     get queued() { return pending.size; },
     send,
-    edit: async (messageId, content) => (await command('edit_message', { messageId, content }, messageId)).message,
-    delete: async (messageId) => void (await command('delete_message', { messageId }, messageId)),
+    edit: (messageId, content) => command('edit_message', { messageId, content }, messageId).then(({ message }) => message),
+    delete: (messageId) => command('delete_message', { messageId }, messageId).then(() => {}),
     markRead: (conversationId, upToSeq) => command('mark_read', { conversationId, upToSeq }, `${conversationId} read`),
     typing: (conversationId, isTyping = true) => tell('typing', { conversationId, isTyping }),
     watchPresence,
