@@ -431,6 +431,7 @@ test('what is shown is marked as read, once, where there is anything to mark, an
   await service.answerAll();
   await marked;
   assert.deepEqual(service.marked, [2]);
+  service.deliverAll();
   await conversation.markRead();
   assert.deepEqual(service.marked, [2]);
   assert.deepEqual(conversation.messages.map(({ isRead }) => isRead), [true, true]);
@@ -442,6 +443,26 @@ test('what is shown is marked as read, once, where there is anything to mark, an
   service.deliverAll();
   await Promise.all([conversation.markRead(), conversation.markRead()]);
   assert.deepEqual(service.marked, [2, 4]);
+});
+
+test('what another program says is unread again is so, though the answer to the mark before comes later', async () => {
+  const [first] = say('1');
+  service.connect(false);
+  const chat = service.chat();
+  let answer;
+  chat.markRead = (_, upToSeq) => {
+    service.read(ME, upToSeq);
+    return new Promise((resolve) => (answer = () => resolve({ readSeq: upToSeq })));
+  };
+  conversation = openConversation(chat, { id: CONVERSATION });
+  await service.answerAll();
+  const marked = conversation.markRead();
+  await settled();
+  service.unread(service.rows.get(first.id));
+  service.deliverAll();
+  answer();
+  await marked;
+  assert.deepEqual(conversation.messages.map(({ isRead }) => isRead), [false]);
 });
 
 test('that the other one types ends with their message, by their word, and by itself', async () => {
