@@ -81,6 +81,19 @@ for (const [where, options] of [['a desktop', {}], ['a phone', PHONE]]) {
   });
 }
 
+test('what was read elsewhere while the filter showed it is there when one selects it', async () => {
+  await guests(3, 'n in (1, 3)');
+  const { page } = await list();
+  await filter(page).click();
+  await shown(page, 3, 1);
+  await read(await guest(3));
+  await row(page, 3).locator('.badge').waitFor({ state: 'detached' });
+  await row(page, 3).click();
+  await page.getByRole('heading', { name: 'Guest No 3' }).waitFor();
+  await drawn(page);
+  await shown(page, 3, 1);
+});
+
 test('where nothing is unread it says so, and leads back', async () => {
   await guests(2, 'false');
   const { page } = await list();
