@@ -100,7 +100,7 @@ export function messageElement(actions) {
     const offer = (label, action) => h('button.button.compact', { type: 'button', onclick: () => action(element.message) }, label);
     failure.replaceChildren(...(state === 'failed' ? [
       h('span', {}, `Not sent: ${error ? reason(error) : 'unknown reason'}`),
-      h('span.offers', {},
+      h('div.offers', {},
         // What is refused for good can be written otherwise, and that is all.
         ...(!error || mayBeTaken(error) ? [offer('Try again', actions.again)] : []),
         offer('Edit', actions.takeBack),
