@@ -2,7 +2,7 @@
 import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, place, say } from './dom.js';
 import { draft, editDraft } from './drafts.js';
 import { forget, soon } from './draw.js';
-import { sentence } from './failure.js';
+import { reason, sentence } from './failure.js';
 import { Search } from './search.js';
 import { fullTime, language, stamp } from './time.js';
 
@@ -28,6 +28,7 @@ export class List {
     this.unread = h('button.filter', { type: 'button', 'aria-pressed': 'false', onclick: () => this.#filter() }, icon('check'), 'Unread');
     this.told = h('span.unseen', { role: 'status' });
     this.rows = h('ul');
+    this.fault = h('div.fault.small');
     this.body = h('div.list-body', { onscroll: () => this.#scrolled() }, this.rows);
     this.element = h('nav.list', { 'aria-label': 'Conversations', tabindex: '-1', onkeydown: (event) => this.#key(event) },
       h('div.list-head', {}, this.me, this.plus, this.leave),
@@ -100,8 +101,9 @@ export class List {
     const { scrollTop, clientHeight, scrollHeight } = this.body;
     if (this.searching || scrollHeight - scrollTop - clientHeight >= 300) return;
     const { unread, listing } = this.model;
-    if (unread.isOn) unread.more();
-    else listing.more();
+    // What failed waits for its button, or for the connection.
+    if (!unread.isOn) listing.more();
+    else if (!unread.error) unread.more();
   }
 
   #renderMe() {
@@ -151,12 +153,23 @@ export class List {
     const away = (label, onclick) => h('button.button', { type: 'button', onclick }, label);
     if (conversations.length) {
       place(this.rows, conversations.map((conversation) => this.#row(conversation)));
-      this.#fill('rows', () => this.rows);
+      this.#renderFault();
+      this.#fill('rows', () => h('div', {}, this.rows, this.fault));
     } else if (isReading || (hasMore && !error)) {
       this.#fill('loading', () => skeletons('Loading conversations'));
     } else if (error) {
       this.#fill(`unread failed ${sentence(error)}`, () => empty('warn', 'The unread conversations could not be loaded', sentence(error), away('Try again', () => this.model.unread.more())));
     } else this.#fill('nothing unread', () => empty('checks', 'Nothing unread', 'You have read everything there is.', away('Show all', () => this.#filter())));
+  }
+
+  /** Below what the filter shows: that there is more, or that it may be otherwise by now. */
+  #renderFault() {
+    const { isOn, error, isStale } = this.model.unread;
+    const what = isOn && error && `${isStale ? 'These' : 'More'} could not be loaded${isStale ? ' anew' : ''}: ${reason(error)}`;
+    const held = this.fault.contains(document.activeElement);
+    const again = () => h('button.button.compact', { type: 'button', onclick: () => this.model.unread.more() }, 'Try again');
+    fill(this.fault, what || '', () => (what ? [h('span.problem', {}, what), again()] : []));
+    if (held && !this.fault.contains(document.activeElement)) this.element.focus();
   }
 
   /** Whoever does not see it hears how much the filter leaves. */

@@ -27,8 +27,8 @@ export class Listing {
   retry = new Retry();
   /** How many were read in order; what was opened or begun since is there besides. */
   #inOrder = 0;
-  /** How many of those are there only because what is unread was read with all the others: they are no reason to read more in order. */
-  #besides = 0;
+  /** The ids of those that are there only because what is unread was read by itself: they are no reason to read more in order. */
+  #besides = new Set();
   /** More are being read. */
   #more = undefined;
   /** What is being read to take the place of all. */
@@ -47,7 +47,7 @@ export class Listing {
   // --- All of it anew ---
 
   begin() {
-    this.#fresh = { conversations: new Map(), hasMore: true, inOrder: 0, besides: 0 };
+    this.#fresh = { conversations: new Map(), hasMore: true, inOrder: 0, besides: new Set() };
     this.#meanwhile = [];
   }
 
@@ -66,7 +66,7 @@ export class Listing {
   }
 
   get #least() {
-    return Math.max(PAGE, this.conversations.size - this.#besides);
+    return Math.max(PAGE, this.conversations.size - this.#besides.size);
   }
 
   /** As many as are listed, so that who is far down the list stays there, and those that are open, wherever they stand by now. */
@@ -77,9 +77,11 @@ export class Listing {
 
   /** What was read otherwise, wherever it stands: it is in the list that is being read. */
   besides(conversations) {
-    const lacking = conversations.filter(({ id }) => !this.#fresh.conversations.has(id));
-    for (const conversation of lacking) this.#fresh.conversations.set(conversation.id, conversation);
-    this.#fresh.besides = lacking.length;
+    for (const conversation of conversations) {
+      if (this.#fresh.conversations.has(conversation.id)) continue;
+      this.#fresh.conversations.set(conversation.id, conversation);
+      this.#fresh.besides.add(conversation.id);
+    }
   }
 
   /** What was read is the list from now on. Returns whether it lacks one that was told of: it has moved from part to part. */
@@ -155,7 +157,10 @@ export class Listing {
       const { conversations, hasMore } = await this.chat.conversations.list({ limit, offset: this.#inOrder });
       // Read anew meanwhile, from its beginning: this page would leave a gap.
       if (this.conversations !== list) return true;
-      for (const conversation of conversations) this.#list(conversation);
+      for (const conversation of conversations) {
+        this.#list(conversation);
+        this.#besides.delete(conversation.id);
+      }
       this.#inOrder += conversations.length;
       this.hasMore = hasMore;
       if (!hasMore) this.#unlisted = 0;
@@ -182,11 +187,19 @@ export class Listing {
     this.#tell(conversation.id, () => this.#list(conversation, isNew));
   }
 
-  /** Unless it is there already. */
+  /** What is unread, and was read by itself: it may be far behind what is listed in order. */
+  addBesides(conversations) {
+    for (const conversation of conversations) {
+      this.#tell(conversation.id, () => this.#list(conversation) && this.#besides.add(conversation.id));
+    }
+  }
+
+  /** Unless it is there already. Returns whether it was not. */
   #list(conversation, isNew = false) {
-    if (this.conversations.has(conversation.id)) return;
+    if (this.conversations.has(conversation.id)) return false;
     this.conversations.set(conversation.id, conversation);
     if (!isNew) this.#unlisted = Math.max(0, this.#unlisted - conversation.unreadCount);
+    return true;
   }
 
   /** Changes what is said of a conversation, and what will be said when the list is being read. */

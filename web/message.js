@@ -100,10 +100,11 @@ export function messageElement(actions) {
     const offer = (label, action) => h('button.button.compact', { type: 'button', onclick: () => action(element.message) }, label);
     failure.replaceChildren(...(state === 'failed' ? [
       h('span', {}, `Not sent: ${error ? reason(error) : 'unknown reason'}`),
-      // What is refused for good can be written otherwise, and that is all.
-      ...(!error || mayBeTaken(error) ? [offer('Try again', actions.again)] : []),
-      offer('Edit', actions.takeBack),
-      offer('Discard', actions.discard),
+      h('div.offers', {},
+        // What is refused for good can be written otherwise, and that is all.
+        ...(!error || mayBeTaken(error) ? [offer('Try again', actions.again)] : []),
+        offer('Edit', actions.takeBack),
+        offer('Discard', actions.discard)),
     ] : []));
     // Each message has these: in a list of buttons, as a screen reader gives one, they say which message they are of.
     for (const button of [edit, remove, unfold, ...failure.querySelectorAll('button')]) {

@@ -68,7 +68,8 @@ export class Model {
     });
     this.unread = new UnreadFilter(chat, this.listing, {
       changed: () => this.tell('conversations'),
-      failed: (error) => this.unread.retry.isAgain || this.tell('notice', `More unread conversations could not be loaded: ${reason(error)}`),
+      failed: (error) => this.unread.retry.isAgain || this.tell('notice', `${this.unread.isStale ? 'The' : 'More'} unread conversations could not be loaded: ${reason(error)}`),
+      anew: () => this.load(false),
     });
     this.marks = new Marks(chat, (error) => {
       this.#failed(error);
@@ -82,13 +83,17 @@ export class Model {
     });
     this.typists = new Typing(chat, (conversationId) => this.tell('typing', conversationId), this.limits.typingSeconds);
     chat.on('status', (status) => this.#status(status));
-    // Later, where more was missed than is sent again, resync_required comes next, and all is read then.
-    chat.on('connected', ({ limits }) => {
+    chat.on('connected', ({ limits, resumed, cursor }) => {
       this.limits = limits;
       this.typists.lasts(limits.typingSeconds);
       this.tell('limits');
       this.#watch();
-      this.#back(this.state !== 'ready');
+      return this.#back(() => {
+        const isNew = this.state !== 'ready';
+        // A cursor that is of no use is repeated, and resync_required comes next.
+        if (!resumed && cursor !== chat.cursor) return this.#resync();
+        if (isNew || this.#missed) this.load(isNew);
+      });
     });
     addEventListener('online', this.#online);
     chat.on('resync_required', () => this.#resync());
@@ -190,7 +195,6 @@ export class Model {
       this.#missed = undefined;
       this.#retry.done();
       listing.retry.done();
-      this.unread.retry.done();
     } catch (error) {
       listing.drop();
       if (this.state !== 'ready') this.state = error;
@@ -294,16 +298,17 @@ export class Model {
     this.tell('status', status);
   }
 
-  /** There is a connection again: what is waited for may be had. `missed`: more than comes by itself. */
-  #back(missed) {
-    if (missed || this.#missed) this.load(missed);
+  /** There is a connection again: what is waited for may be had. `reload()`: reads what was missed. Returns what that does. */
+  #back(reload) {
+    const loaded = reload();
     if (this.#uncounted) this.#recount();
     this.listing.retry.now();
     this.unread.retry.now();
     this.tell('back');
+    return loaded;
   }
 
-  #online = () => this.#back(false);
+  #online = () => this.#back(() => this.#missed && this.load(false));
 
   #arrived(message) {
     this.latencies.arrived(message);

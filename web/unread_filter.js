@@ -13,6 +13,8 @@ export class UnreadFilter {
   /** Why they could not be had. */
   error = undefined;
   retry = new Retry();
+  /** That was when all was read anew: what is shown is as it was before. */
+  isStale = false;
   /** The ids of those that are shown, with something unread or not. */
   #shown = new Set();
   /** The ids of those that were read: what the service has is known down to the last of them. */
@@ -20,13 +22,17 @@ export class UnreadFilter {
   #edition = 0; // counts how often what is read was begun anew
   #reading; // the edition of which more are being read
 
-  /** `listing`: where what is read is added; `changed()`: there are more, or others; `failed(error)`: they did not come. */
-  constructor(chat, listing, { changed, failed }) {
-    Object.assign(this, { chat, listing, changed, failed });
+  /**
+   * `listing`: where what is read is added; `changed()`: there are more, or others; `failed(error)`: they did not come; `anew()`: has the list
+   * read anew, and this with it.
+   */
+  constructor(chat, listing, { changed, failed, anew }) {
+    Object.assign(this, { chat, listing, changed, failed, anew });
   }
 
   /** Where all conversations are listed nothing is asked for. */
   toggle(isOn = !this.isOn) {
+    if (this.isStale) this.anew();
     this.isOn = isOn;
     this.#shown.clear();
     this.#begin(new Set(), isOn && this.listing.hasMore);
@@ -52,8 +58,9 @@ export class UnreadFilter {
     return this.#reading === this.#edition;
   }
 
-  /** One page at a time, whoever asks for it. */
+  /** One page at a time, whoever asks for it; and first of all what is shown already. */
   async more() {
+    if (this.isStale) return this.anew();
     if (!this.isOn || !this.hasMore || this.isReading) return;
     this.retry.cancel();
     this.error = undefined;
@@ -62,20 +69,22 @@ export class UnreadFilter {
     try {
       const { conversations, hasMore } = await this.#page();
       if (edition !== this.#edition) return;
-      for (const conversation of conversations) {
-        this.listing.add(conversation);
-        this.#read.add(conversation.id);
-      }
+      this.listing.addBesides(conversations);
+      for (const { id } of conversations) this.#read.add(id);
       this.hasMore = hasMore;
       this.retry.done();
     } catch (error) {
       if (edition !== this.#edition) return;
-      this.error = error;
-      this.failed(error);
-      if (this.chat.status !== 'closed') this.retry.after(error, () => this.more());
+      this.#fail(error);
     }
     this.#reading = undefined;
     this.changed();
+  }
+
+  #fail(error) {
+    this.error = error;
+    this.failed(error);
+    if (this.chat.status !== 'closed') this.retry.after(error, () => this.more());
   }
 
   /** Behind what is known. What has been read meanwhile is not in the service's list any more, and what was behind it has moved up: then once more. */
@@ -92,10 +101,30 @@ export class UnreadFilter {
     return this.listing.sorted().filter(({ unreadCount }) => unreadCount).findLastIndex(({ id }) => this.#read.has(id)) + 1;
   }
 
-  /** As many as were read, from the beginning, beside all that is read anew to take the place of the list. */
+  /**
+   * As many as were read, from the beginning, beside all that is read anew to take the place of the list. That is there without them, too: where they
+   * do not come, those that were shown stay as they were.
+   */
   async readAnew() {
     if (!this.isOn) return;
+    this.retry.cancel();
     const edition = this.#edition;
+    try {
+      const { read, hasMore } = await this.#anew();
+      if (edition !== this.#edition) return;
+      this.listing.besides([...read.values()]);
+      this.#begin(new Set(read.keys()), hasMore);
+      this.retry.done();
+    } catch (error) {
+      if (edition !== this.#edition) return;
+      const { conversations } = this.listing;
+      this.listing.besides([...this.#read, ...this.#shown].map((id) => conversations.get(id)).filter(Boolean));
+      this.isStale = true;
+      this.#fail(error);
+    }
+  }
+
+  async #anew() {
     const read = new Map();
     let hasMore = true;
     const wanted = Math.max(PAGE, this.#read.size);
@@ -107,9 +136,7 @@ export class UnreadFilter {
       hasMore = page.hasMore;
       if (read.size === size) break;
     }
-    if (edition !== this.#edition) return;
-    this.listing.besides([...read.values()]);
-    this.#begin(new Set(read.keys()), hasMore);
+    return { read, hasMore };
   }
 
   #begin(read, hasMore) {
@@ -117,5 +144,6 @@ export class UnreadFilter {
     this.#read = read;
     this.hasMore = hasMore;
     this.error = undefined;
+    this.isStale = false;
   }
 }

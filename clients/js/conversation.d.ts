@@ -80,7 +80,7 @@ export interface OpenConversation {
   retry(clientMessageId: string): Promise<Message> | undefined;
   /** Takes one that failed off the list; should it be stored after all, it appears again. */
   discard(clientMessageId: string): void;
-  /** Marks what the other one wrote as read, up to `upToSeq`, by default to the last message that is loaded. Waits while something may be missing; nothing is sent where nothing is unread. */
+  /** Marks what the other one wrote as read, up to `upToSeq`, by default to the last message that is loaded. Waits while something may be missing; nothing is sent where nothing is unread. That it is read is shown with its event. */
   markRead(upToSeq?: number): Promise<void>;
   /** To be called as often as one likes, such as at each key: the service is told as often as it needs to be. */
   setTyping(isTyping?: boolean): void;

@@ -20,7 +20,8 @@ const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 function put(messages, message) {
   const known = messages.get(message.id);
   if (known?.updatedAt > message.updatedAt) return;
-  const now = known?.updatedAt === message.updatedAt ? { ...message, isRead: known.isRead || message.isRead } : message;
+  const isRead = message.isRead || (known?.updatedAt === message.updatedAt && known.isRead);
+  const now = { ...message, isRead };
   if (!isSame(known, now)) messages.set(now.id, now);
 }
 
@@ -167,13 +168,14 @@ export function openConversation(chat, { with: otherId, id, pageSize = 50, typin
       if (otherId) id = undefined;
       if (!tries) return; // the two may have another one by now
     }
-    const isFinal = !isGone && [400, 403, 404].includes(status) && code !== 'bad_response';
-    if (isFinal) {
+    error = failure;
+    if (!isGone && [400, 403, 404].includes(status) && code !== 'bad_response') {
       reading = undefined;
       state = 'failed';
+      changed();
+      throw failure;
     }
-    changed(error = failure);
-    if (isFinal) throw failure;
+    changed();
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, retryAfterMs + Math.random() * Math.min(30_000, minDelayMs * 2 ** tries));
       mine.wake = () => resolve(clearTimeout(timer));
@@ -203,7 +205,7 @@ export function openConversation(chat, { with: otherId, id, pageSize = 50, typin
     newest = page.messages[0]?.seq ?? 0;
     for (const message of mine.told.values()) take(message);
     newest = Math.max(newest, mine.newest);
-    for (const [key, message] of known) if (isSame(before.get(key), message)) known.set(key, before.get(key));
+    for (const [key, message] of before) if (isSame(known.get(key), message)) known.set(key, message);
     gone &&= !conversation;
     state = gone ? 'deleted' : 'ready';
     changed();
@@ -346,12 +348,6 @@ export function openConversation(chat, { with: otherId, id, pageSize = 50, typin
     const isMeant = (message) => message.seq > marking && isUnread(message, chat.userId, upToSeq);
     if (state !== 'ready' || ![...known.values()].some(isMeant)) return;
     marking = upToSeq;
-    try {
-      const { readSeq } = await chat.markRead(id, upToSeq);
-      read({ readerId: chat.userId, upToSeq: readSeq });
-      changed();
-    } finally {
-      marking = 0;
-    }
+    await chat.markRead(id, upToSeq).finally(() => (marking = 0)); // its event has an order, its answer none
   }
 }

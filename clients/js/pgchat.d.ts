@@ -180,7 +180,7 @@ export interface Events {
   presence: { userId: string; isOnline: boolean; lastSeenAt: string | null };
   /**
    * Too much was missed: load what you show over HTTP, and return the promise of it. Until all listeners are done, and if one fails,
-   * the client resumes from its old cursor, and is told so again.
+   * the next connection does not resume, and asks for it again by `connected` with `resumed: false`.
    */
   resync_required: { reason: string };
   token_expiring: { expiresAt: string };
@@ -320,6 +320,8 @@ export interface ChatClient {
     get(conversationId: string): Promise<Conversation>;
     /** The conversation with that user, made if there is none. */
     open(userId: string): Promise<Conversation>;
+    /** As `markRead`, over HTTP and beside what waits: also while the page is being left, or after `close()`. It is not tried again. */
+    markRead(conversationId: string, upToSeq?: number): Promise<{ conversationId: string; markedCount: number; readSeq: number }>;
   };
   messages: {
     /** Newest first; with `after` oldest first. `before` and `after` are `seq`s, and stay fast at any depth; one of them, or `offset`. */

@@ -107,7 +107,7 @@ export function createChatClient(options = {}) {
     if (body) headers['content-type'] = 'application/json';
     let response, text, json;
     try {
-      response = await fetch(`${url}/api/v1/${path}?${params(query)}`, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout?.(timeoutMs) });
+      response = await fetch(`${url}/api/v1/${path}?${params(query)}`, { method, headers, keepalive: method === 'PUT', body: body && JSON.stringify(body), signal: AbortSignal.timeout?.(timeoutMs) });
       text = await response.text();
     } catch (cause) {
       throw new ChatError('network', `${path}: ${cause}`, { cause });
@@ -116,7 +116,7 @@ export function createChatClient(options = {}) {
     try {
       json = JSON.parse(text);
     } catch { /* a proxy's page */ }
-    if (ok && (json || !text)) return json;
+    if (ok && json) return json;
     const error = new ChatError(json?.code ?? 'bad_response', [json?.message ?? `${path}: ${status}`].flat().join('; '), {
       status, retryAfterMs: 1000 * response.headers.get('retry-after') || 0, requestId: response.headers.get('x-request-id'),
     });
@@ -145,7 +145,7 @@ export function createChatClient(options = {}) {
       else if (used) protocols.push(`bearer.${used}`);
       if (mine !== generation) return;
       socketToken = used;
-      socket = new WebSocket(`${url.replace(/^http/, 'ws')}/ws?${params({ ...query, cursor, active })}`, protocols);
+      socket = new WebSocket(`${url.replace(/^http/, 'ws')}/ws?${params({ ...query, cursor: held ? undefined : cursor, active })}`, protocols);
       socket.onmessage = receive;
       socket.onclose = ({ code, reason }) => lost(code, reason);
       socket.onerror = () => {};
@@ -193,7 +193,7 @@ export function createChatClient(options = {}) {
   async function diagnose(about) {
     const mine = generation;
     unreachable(mine, await own('unread-count').then(() => {
-      if (++refusals > 2) return new ChatError('handshake_refused', 'HTTP works: a proxy without Upgrade, ALLOWED_ORIGINS without the service itself, or too many sockets?');
+      if (++refusals > 2) return new ChatError('handshake_refused', 'HTTP works: a proxy without Upgrade, ALLOWED_ORIGINS, or too many sockets?');
     }, (error) => error), about);
   }
 
@@ -205,7 +205,6 @@ export function createChatClient(options = {}) {
     retry({ ...about, error }, retryAfterMs);
   }
 
-  /** Jitter on top of `least`. */
   function retry(about, least = leastDelayMs) {
     const retryInMs = least + backoff(attempt++);
     leastDelayMs = 0;
@@ -273,7 +272,7 @@ export function createChatClient(options = {}) {
     if (type === 'resync_required' || data.resumed === false) {
       seen.clear();
       held = told;
-      // Until all is loaded the old cursor brings this again.
+      // Until all is loaded a connection asks for it again.
       told.then((failed) => held === told && !failed.includes(true) && (cursor = newest, held = 0));
     }
     if (!held) cursor = newest;
@@ -376,7 +375,7 @@ export function createChatClient(options = {}) {
     command(type, data, '', timeout).catch(complain);
   }
 
-  /** An end is in the status. */
+  /** The status tells an end. */
   function complain(error) {
     if (!ENDED.includes(error.code)) emit('error', error);
   }
@@ -384,13 +383,16 @@ export function createChatClient(options = {}) {
   function watchPresence(userIds) {
     const mine = [...userIds];
     if (typeof userIds === 'string' || !mine.every((id) => id && typeof id === 'string')) throw new TypeError('userIds must be a list of ids');
-    if (union(mine).length > maxWatched) throw tooMany();
     watches.add(mine);
+    if (union().length > maxWatched) {
+      watches.delete(mine);
+      throw tooMany();
+    }
     watch();
     return () => watches.delete(mine) && watch();
   }
 
-  const union = (more = []) => [...new Set([...watches, more].flat())];
+  const union = () => [...new Set([...watches].flat())];
 
   const tooMany = () => new ChatError('too_many_watched', `over ${maxWatched} users`);
 
@@ -442,8 +444,8 @@ export function createChatClient(options = {}) {
     get cursor() { return cursor; },
     get queued() { return pending.size; },
     send,
-    edit: async (messageId, content) => (await command('edit_message', { messageId, content }, messageId)).message,
-    delete: async (messageId) => void (await command('delete_message', { messageId }, messageId)),
+    edit: (messageId, content) => command('edit_message', { messageId, content }, messageId).then(({ message }) => message),
+    delete: (messageId) => command('delete_message', { messageId }, messageId).then(() => {}),
     markRead: (conversationId, upToSeq) => command('mark_read', { conversationId, upToSeq }, `${conversationId} read`),
     typing: (conversationId, isTyping = true) => tell('typing', { conversationId, isTyping }),
     watchPresence,
@@ -456,6 +458,7 @@ export function createChatClient(options = {}) {
     conversations: {
       list: (query) => own('conversations', query),
       get: async (id) => own(`conversations/${part(id)}`),
+      markRead: async (conversationId, upToSeq) => http(`chat/conversations/${part(conversationId)}/read`, { user_id: userId, up_to_seq: upToSeq }, 0, 'PUT'),
       open: async (user2Id) => http('chat/conversations', {}, { user1Id: userId, user2Id }),
     },
     messages: {

@@ -81,6 +81,19 @@ for (const [where, options] of [['a desktop', {}], ['a phone', PHONE]]) {
   });
 }
 
+test('what was read elsewhere while the filter showed it is there when one selects it', async () => {
+  await guests(3, 'n in (1, 3)');
+  const { page } = await list();
+  await filter(page).click();
+  await shown(page, 3, 1);
+  await read(await guest(3));
+  await row(page, 3).locator('.badge').waitFor({ state: 'detached' });
+  await row(page, 3).click();
+  await page.getByRole('heading', { name: 'Guest No 3' }).waitFor();
+  await drawn(page);
+  await shown(page, 3, 1);
+});
+
 test('where nothing is unread it says so, and leads back', async () => {
   await guests(2, 'false');
   const { page } = await list();
@@ -133,7 +146,9 @@ test('what is unread far down the list is no reason to read ever more of it, eac
     await replicas.sql(`update messages set deleted_at = now() where id = '${id}'`);
     await row(page, 300).locator('.badge', { hasText: /^1\b/ }).waitFor();
     assert.ok(reads.some((query) => query.has('unread')));
-    return reads.filter((query) => !query.has('unread')).reduce((sum, query) => sum + Number(query.get('limit')), 0);
+    const limits = reads.filter((query) => !query.has('unread')).map((query) => Number(query.get('limit')));
+    assert.ok(limits.length && limits.every((limit) => limit === 50), `no more than is listed in order: ${limits}`);
+    return limits.reduce((sum, limit) => sum + limit, 0);
   };
   const sums = [await anew(1), await anew(2), await anew(3), await anew(4)];
   assert.ok(sums[3] <= sums[1] && sums[3] <= 100, `${sums}`);
@@ -210,6 +225,34 @@ test('what is unread and could not be had is asked for again, by a button and wi
   const again = page.waitForRequest((request) => asksForUnread(new URL(request.url())));
   await page.evaluate(() => dispatchEvent(new Event('online')));
   await again;
+});
+
+test('where what is unread cannot be read anew, all else is, what was shown stays, and the filter says so, with a button', async () => {
+  await guests(120, 'n in (2, 110)');
+  const { page, asked } = await list({ forgive: /^Failed to load resource/, before: () => (Math.random = () => 600) });
+  await filter(page).click();
+  await shown(page, 110, 2);
+  await page.route(asksForUnread, (route) => route.abort());
+  // How many are left is asked for, and the list read for it.
+  const { conversation } = await guest(110);
+  await replicas.sql(`update messages set deleted_at = now() where conversation_id = '${conversation}'`);
+  const fault = page.locator('.list .fault');
+  await fault.getByText('These could not be loaded anew: There was no answer.', { exact: true }).waitFor();
+  await row(page, 110).locator('.badge').waitFor({ state: 'detached' });
+  await shown(page, 110, 2);
+  await page.locator('.notice', { hasText: 'The unread conversations could not be loaded' }).waitFor();
+  assert.equal(await page.getByText('Reloading failed').count(), 0);
+  // With the next connection, and by the button.
+  const before = asked.length;
+  await page.evaluate(() => dispatchEvent(new Event('online')));
+  await eventually(() => asked.length, (times) => times > before);
+  await page.unroute(asksForUnread);
+  const again = fault.getByRole('button', { name: 'Try again' });
+  await again.focus();
+  await page.keyboard.press('Enter');
+  await again.waitFor({ state: 'detached' });
+  await assertFocus(page.locator('.list'));
+  await shown(page, 110, 2);
 });
 
 test('until what is unread has come it is not said that there is nothing', async () => {

@@ -39,6 +39,34 @@ async function assertGone(page, front, { me, lost, stays }) {
   assert.equal(await back(), 0);
 }
 
+test('what was being read anew when the connection was lost is read once more when there is one again: what came meanwhile is there', async () => {
+  const { me, lost, stays, gone } = await losing();
+  const front = await balancer([replica.port]);
+  const page = await visit(at(front.url, talking(me, lost)), { forgive: /^Failed to load resource|^WebSocket connection/ });
+  await bubble(page, 'until then 40').waitFor();
+  // The service answers, but the answer does not come before the test says so.
+  let release, answered;
+  const [released, isAnswered] = [new Promise((resolve) => (release = resolve)), new Promise((resolve) => (answered = resolve))];
+  let first = true;
+  await page.route(listOf(me), async (route) => {
+    if (!first) return route.continue();
+    first = false;
+    const response = await route.fetch();
+    answered();
+    await released;
+    await route.fulfill({ response });
+  });
+  await gone();
+  await isAnswered;
+  await cutOff(front, page);
+  await post(replica.url, AMELIE, 'Said meanwhile', stays);
+  await reachable(front, page);
+  await page.locator('.banner').waitFor({ state: 'hidden' });
+  release();
+  await page.locator(`[data-conversation="${stays}"]`).getByText('Said meanwhile', { exact: true }).waitFor();
+  await page.locator(`[data-conversation="${lost}"]`).waitFor({ state: 'detached' });
+});
+
 test('a conversation that is gone when one comes back leaves the list, and who has it open is told so, and can have back what was not sent', async () => {
   const { gone, ...losses } = await losing();
   const front = await balancer([replica.port]);

@@ -376,6 +376,22 @@ test('one that is far down is found, none that is not there, and nothing while n
   assert.deepEqual([await it.find('nobody'), it.hasMore], [undefined, false]);
 });
 
+test('what was read by itself is no reason to read more in order, until it is listed in order', async () => {
+  const many = service(150);
+  const it = listing(many);
+  await load(it);
+  const limits = async () => {
+    many.asked.length = 0;
+    await load(it);
+    return many.asked.filter((asked) => asked !== 'unread');
+  };
+  it.addBesides([69, 79].map((at) => ({ ...many.all[at] })));
+  assert.deepEqual([await limits(), it.conversations.size], [['0+50'], 50]);
+  it.addBesides([{ ...many.all[69] }]);
+  await it.more();
+  assert.deepEqual([await limits(), it.conversations.size], [['0+100'], 100]);
+});
+
 test('the last active come first: who has written, else who was met', async () => {
   const it = listing(service(3));
   await load(it);

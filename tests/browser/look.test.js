@@ -5,6 +5,37 @@ import { AMELIE, assertAtEnd, at, box, eventually, LUKASZ, pane, PHONE, replica,
 
 stage();
 
+test('what can be done about a message that was not sent stands together, however long the reason is', async () => {
+  const page = await visit(at(replica.url, talking(AMELIE)), {
+    ...PHONE,
+    // The reason is what was to be sent.
+    before: () => {
+      const { send } = WebSocket.prototype;
+      WebSocket.prototype.send = function (text) {
+        const { type, requestId, data: { content } } = JSON.parse(text);
+        if (type !== 'send_message') return send.call(this, text);
+        const data = JSON.stringify({ type: 'error', data: { requestId, code: 'validation_failed', message: content } });
+        return queueMicrotask(() => this.dispatchEvent(new MessageEvent('message', { data })));
+      };
+    },
+  });
+  for (const reason of ['no', 'not here', 'not allowed here', 'this is not allowed here', 'such a text is not allowed here, nor anywhere else']) {
+    await page.getByRole('textbox', { name: 'Message' }).fill(reason);
+    await page.getByRole('button', { name: 'Send' }).click();
+    const failure = page.locator('.failure', { hasText: `Not sent: ${reason}Edit` });
+    const [edit, discard] = await Promise.all(['Edit', 'Discard'].map((name) => box(failure.getByText(name, { exact: true }))));
+    assert.equal(edit.y, discard.y, reason);
+  }
+});
+
+test('in a low window the name above the list keeps clear of the edge, beside a list as narrow as one is', async () => {
+  const page = await visit(at(replica.url, talking(AMELIE)), { viewport: { width: 720, height: 450 } });
+  await page.locator('.me').getByText(/^Online at replica/).waitFor();
+  const [bar, name, state] = await Promise.all(['.top', '.me strong', '.me .replica'].map((part) => box(page.locator(part))));
+  assert.ok(name.y >= bar.y + bar.height + 4, JSON.stringify([bar, name]));
+  assert.ok(state.height < 24, `in one line: ${state.height}`);
+});
+
 test('each appearance has a sign of its own', async () => {
   const page = await visit(replica.url);
   const signs = new Set();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { assertReadAsSeen, badge, lowestSeen, noteMarks, reader, unread, waitsForOlder } from './reader.js';
-import { assertAtEnd, assertLast, at, bubble, drawn, eventually, isListOf, LUKASZ, post, replica, replicas, stage, talking, visit } from './support.js';
+import { assertAtEnd, assertLast, at, bubble, drawn, eventually, isListOf, LUKASZ, PATIENCE_MS, post, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -58,17 +58,20 @@ test('who reads on has read what they have seen, who goes back loses none of it,
 test('while somebody reads on, marks are half a second apart, and each is for more than the one before', async () => {
   const { user, conversation } = await numbered(290);
   const page = await opened(user, conversation);
-  // A frame for each message, for longer than some pauses.
-  await page.locator('.scroller').evaluate(async (it) => {
-    const until = performance.now() + 2_000;
-    while (performance.now() < until) {
-      it.scrollTop += 40;
+  // A frame for each message, until there are some marks; of whoever is far ahead of them the next one is waited for, so that the end is never reached.
+  await page.locator('.scroller').evaluate(async (it, patience) => {
+    const { marks } = window;
+    const until = performance.now() + patience;
+    let [told, from] = [marks.length, it.scrollTop];
+    while (marks.length < 5 && performance.now() < until) {
+      if (it.scrollTop - from < 1_500) it.scrollTop += 40;
       await new Promise(requestAnimationFrame);
+      if (marks.length > told) [told, from] = [marks.length, it.scrollTop];
     }
-  });
+  }, PATIENCE_MS);
   await assertReadAsSeen(page, conversation, 290);
   const marks = await page.evaluate(() => window.marks);
-  assert.ok(marks.length >= 3, JSON.stringify(marks));
+  assert.ok(marks.length >= 5, JSON.stringify(marks));
   marks.slice(1).forEach(({ upTo, at: now }, before) => assert.ok(upTo > marks[before].upTo && now - marks[before].at > 490, JSON.stringify(marks)));
 });
 
@@ -105,6 +108,42 @@ test('in a tab that nobody sees nothing is read, and what was seen before is tol
   await look(page, 'visible');
   await eventually(async () => Number(await unread(conversation)), 151 - (await lowestSeen(page)));
 });
+
+for (const [how, leave] of [
+  ['signs out', (page) => page.getByRole('button', { name: 'Be somebody else' }).click()],
+  ['closes the page', (page) => page.goto('about:blank')],
+]) {
+  test(`who ${how} while a mark is under way has read all the same what they saw since`, async () => {
+    const { user, conversation } = await numbered(150);
+    const page = await opened(user, conversation);
+    await assertReadAsSeen(page, conversation, 150);
+    // The next mark gets no answer, and so no other one follows it.
+    const before = await page.evaluate(() => {
+      window.unanswered = new Set();
+      const { send } = WebSocket.prototype;
+      WebSocket.prototype.send = function (text) {
+        const { type, requestId } = JSON.parse(text);
+        if (type === 'mark_read' && !window.unanswered.size) {
+          window.unanswered.add(requestId);
+          const hears = this.onmessage;
+          this.onmessage = (event) => window.unanswered.has(JSON.parse(event.data).data?.requestId) || hears(event);
+        }
+        return send.call(this, text);
+      };
+      return window.marks.length;
+    });
+    await scroll(page, 300);
+    await eventually(() => page.evaluate(() => window.marks.length), before + 1);
+    const left = await assertReadAsSeen(page, conversation, 150);
+    await scroll(page, 600);
+    const seen = await lowestSeen(page);
+    assert.ok(150 - seen < left);
+    assert.equal(await page.evaluate(() => window.marks.length), before + 1);
+    assert.equal(await unread(conversation), String(left));
+    await leave(page);
+    await eventually(() => unread(conversation), String(150 - seen));
+  });
+}
 
 test('who was led past what is unread, by a search, has read nothing of it until they have seen it, or come to the end', async () => {
   const { user, conversation } = await numbered(300, 20);

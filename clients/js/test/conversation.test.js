@@ -266,6 +266,25 @@ test('by looking at somebody no conversation is made; it is with the first messa
   assert.deepEqual([contents(), seqs()], [['1', '2'], [1, 2]]);
 });
 
+test('what is sent while the conversation is being opened does not overtake what waits for that, though its event has come', async () => {
+  service.exists = false;
+  await opened({ id: undefined, with: OTHER });
+  conversation.send('1');
+  await settled();
+  service.exists = true;
+  service.tell('conversation_created', about());
+  assert.equal(conversation.id, CONVERSATION);
+  conversation.send('2');
+  await settled();
+  assert.deepEqual(service.commands, []);
+  await service.answerAll();
+  assert.deepEqual(service.commands.map(({ content }) => content), ['1', '2']);
+  service.carryOut(true);
+  service.carryOut(true);
+  await settled();
+  assert.deepEqual(contents(), ['1', '2']);
+});
+
 test('a conversation that the other one opens is there, though the answer that there is none comes later', async () => {
   service.exists = false;
   service.connect(false);
@@ -295,6 +314,18 @@ test('a conversation that was deleted says so; another one of the two takes its 
   service.tell('conversation_created', about('c2'));
   await service.answerAll();
   assert.deepEqual([conversation.state, conversation.id], ['ready', 'c2']);
+});
+
+test('what was told while all was loaded anew is not shown once it turns out that the conversation is gone', async () => {
+  say('1');
+  await opened({ id: undefined, with: OTHER });
+  service.tell('resync_required', {});
+  say('2');
+  service.deliverAll();
+  assert.deepEqual(contents(), ['1', '2']);
+  service.removeConversation();
+  await service.answerAll();
+  assert.deepEqual([conversation.state, conversation.messages], ['deleted', []]);
 });
 
 test('what waits when the conversation is deleted fails, and makes another one when it is sent again', async () => {
@@ -367,7 +398,7 @@ test('a connection that resumes loads at once what waits to be loaded again, and
   await opened({ minDelayMs: 60_000 });
   service.tell('connected', { resumed: true });
   assert.deepEqual([conversation.state, service.requests.length], ['ready', 0]);
-  service.tell('resync_required', {});
+  const loaded = service.tell('resync_required', {});
   await settled();
   service.fail(service.requests[0]);
   await settled();
@@ -375,6 +406,7 @@ test('a connection that resumes loads at once what waits to be loaded again, and
   service.tell('connected', { resumed: true });
   await service.answerAll();
   assert.equal(conversation.state, 'ready');
+  await loaded; // without its pause, of which no time passes here
 });
 
 test('older ones that cannot be loaded are told, and can be asked for again', async () => {
@@ -399,6 +431,7 @@ test('what is shown is marked as read, once, where there is anything to mark, an
   await service.answerAll();
   await marked;
   assert.deepEqual(service.marked, [2]);
+  service.deliverAll();
   await conversation.markRead();
   assert.deepEqual(service.marked, [2]);
   assert.deepEqual(conversation.messages.map(({ isRead }) => isRead), [true, true]);
@@ -410,6 +443,26 @@ test('what is shown is marked as read, once, where there is anything to mark, an
   service.deliverAll();
   await Promise.all([conversation.markRead(), conversation.markRead()]);
   assert.deepEqual(service.marked, [2, 4]);
+});
+
+test('what another program says is unread again is so, though the answer to the mark before comes later', async () => {
+  const [first] = say('1');
+  service.connect(false);
+  const chat = service.chat();
+  let answer;
+  chat.markRead = (_, upToSeq) => {
+    service.read(ME, upToSeq);
+    return new Promise((resolve) => (answer = () => resolve({ readSeq: upToSeq })));
+  };
+  conversation = openConversation(chat, { id: CONVERSATION });
+  await service.answerAll();
+  const marked = conversation.markRead();
+  await settled();
+  service.unread(service.rows.get(first.id));
+  service.deliverAll();
+  answer();
+  await marked;
+  assert.deepEqual(conversation.messages.map(({ isRead }) => isRead), [false]);
 });
 
 test('that the other one types ends with their message, by their word, and by itself', async () => {

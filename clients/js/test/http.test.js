@@ -56,6 +56,26 @@ test('one conversation is asked for by its id, as the user that asks', async () 
   await assert.rejects(client().conversations.get('c2'), { code: 'conversation_not_found', status: 404 });
 });
 
+test('a mark over HTTP waits for nothing, and may outlive the page and the client', async () => {
+  server.answer = () => ({ body: { conversationId: 'c/1', userId: 'me/you', markedCount: 2, readSeq: 7 } });
+  const asked = [];
+  const chat = client({ userId: 'me/you', fetch: (address, init) => {
+    asked.push(init.keepalive);
+    return fetch(address, init);
+  } });
+  const marked = chat.conversations.markRead('c/1', 7);
+  chat.close();
+  assert.equal((await marked).readSeq, 7);
+  await chat.conversations.markRead('c2');
+  assert.deepEqual(server.requests.map(({ method, url }) => [method, url]), [
+    ['PUT', '/api/v1/chat/conversations/c%2F1/read?user_id=me%2Fyou&up_to_seq=7'], ['PUT', '/api/v1/chat/conversations/c2/read?user_id=me%2Fyou'],
+  ]);
+  assert.deepEqual(asked, [true, true]);
+  server.answer = () => ({ body: [] });
+  await chat.users.list();
+  assert.equal(asked[2], false);
+});
+
 test('one message is asked for by its id, as the user that asks', async () => {
   const message = { id: 'm/1', seq: 3 };
   server.answer = () => ({ body: message });
@@ -76,7 +96,7 @@ test('people are listed by role, by whether they are active, by their ids, or by
 test('no id is a mistake, not a request for a whole list', async () => {
   const chat = client();
   for (const id of ['', undefined, null]) {
-    for (const call of [chat.users.get, chat.conversations.get, chat.messages.get, chat.messages.list]) await assert.rejects(call(id), /^TypeError: needs an id$/);
+    for (const call of [chat.users.get, chat.conversations.get, chat.conversations.markRead, chat.messages.get, chat.messages.list]) await assert.rejects(call(id), /^TypeError: needs an id$/);
   }
   assert.deepEqual(server.requests, []);
 });

@@ -17,15 +17,20 @@ test('resync_required goes on from the cursor of its frame', async () => {
 /** The cursors of the handshakes. */
 const cursors = () => server.handshakes.map(({ url }) => url.searchParams.get('cursor'));
 
-/** A reload for each event of the type, ended by the test: `done()`, `failed(error)`. */
-function reloads(chat, type = 'resync_required') {
+/** A reload each time that one is asked for, in either way, ended by the test: `done()`, `failed(error)`. */
+function reloads(chat) {
   const all = [];
-  chat.on(type, () => new Promise((done, failed) => all.push({ done, failed })));
+  const load = () => new Promise((done, failed) => all.push({ done, failed }));
+  chat.on('connected', ({ resumed }) => resumed || load());
+  chat.on('resync_required', load);
   return all;
 }
 
-test('until it is loaded again the old cursor counts: a connection that is lost meanwhile loses nothing', async () => {
-  const [chat, first] = await connected({ cursor: 'old' }, { cursor: 'old' });
+/** Resumed from its cursor. */
+const resumed = () => connected({ cursor: 'old' }, { cursor: 'old', resumed: true });
+
+test('a reload that had not ended when the connection was lost is asked for again, by a connection without a cursor: nothing is missed', async () => {
+  const [chat, first] = await resumed();
   const [hers, also] = [reloads(chat), reloads(chat)];
   first.send('resync_required', { reason: 'too much' }, 'fresh');
   first.send('chat_message', { id: 'm1', updatedAt: '1' }, 'after');
@@ -33,11 +38,10 @@ test('until it is loaded again the old cursor counts: a connection that is lost 
   assert.equal(chat.cursor, 'old');
   first.close(1013);
   const second = await server.connection();
-  // As the service does: its resync is told again.
-  second.greet({ cursor: 'old' });
-  second.send('resync_required', { reason: 'too much' }, 'fresh 2');
+  // The service might take the old cursor, and then nobody would ask for the reload.
+  second.greet({ cursor: 'start 2' });
   await eventually(() => hers.length === 2);
-  // The first reload began before what the second frame tells of.
+  // The first reload began before what the second one is for.
   hers[0].done();
   also[0].done();
   hers[1].done();
@@ -48,20 +52,28 @@ test('until it is loaded again the old cursor counts: a connection that is lost 
   await eventually(() => chat.cursor === 'after 2');
   second.close(1013);
   await server.connection();
-  assert.deepEqual([cursors(), chat.errors], [['old', 'old', 'after 2'], []]);
+  assert.deepEqual([cursors(), chat.errors], [['old', null, 'after 2'], []]);
 });
 
-test('a connection that is resumed after all goes on with its cursors, though a reload has not ended', async () => {
-  const [chat, first] = await connected({ cursor: 'old' }, { cursor: 'old' });
+test('a reload that fails is asked for again after each reconnect, until one has ended', async () => {
+  const [chat, first] = await resumed();
   const all = reloads(chat);
   first.send('resync_required', { reason: 'too much' }, 'fresh');
-  await eventually(() => all.length);
-  first.close(1013);
-  const second = await server.connection();
-  second.greet({ cursor: 'old', resumed: true });
-  second.send('chat_message', { id: 'm1', updatedAt: '1' }, 'after');
-  await next(chat, 'chat_message');
-  await eventually(() => chat.cursor === 'after');
+  let connection = first;
+  for (let times = 1; times <= 3; times++) {
+    await eventually(() => all.length === times);
+    all[times - 1].failed(new Error('not loaded'));
+    await eventually(() => chat.errors.length === times);
+    connection.close(1013);
+    connection = await server.connection();
+    connection.greet({ cursor: `start ${times}` });
+  }
+  await eventually(() => all.length === 4);
+  all[3].done();
+  await eventually(() => chat.cursor === 'start 3');
+  connection.close(1013);
+  await server.connection();
+  assert.deepEqual(cursors(), ['old', null, null, null, 'start 3']);
 });
 
 test('what was seen before is told again when all is loaded anew', async () => {
@@ -75,7 +87,7 @@ test('what was seen before is told again when all is loaded anew', async () => {
 });
 
 test('a reload that ends while there is no connection counts', async () => {
-  const [chat, first] = await connected({ cursor: 'old' }, { cursor: 'old' });
+  const [chat, first] = await resumed();
   const all = reloads(chat);
   first.send('resync_required', { reason: 'too much' }, 'fresh');
   await eventually(() => all.length);
@@ -91,7 +103,7 @@ test('a reload that ends while there is no connection counts', async () => {
 });
 
 test('a reload that ends during the next handshake does not count for what that connection asks for', async () => {
-  const [chat, first] = await connected({ cursor: 'old' }, { cursor: 'old' });
+  const [chat, first] = await resumed();
   const all = reloads(chat);
   first.send('resync_required', { reason: 'too much' }, 'fresh');
   await eventually(() => all.length);
@@ -99,20 +111,20 @@ test('a reload that ends during the next handshake does not count for what that 
   const second = await server.connection();
   all[0].done();
   await eventually(() => chat.cursor === 'fresh');
-  second.greet({ cursor: 'old' });
-  second.send('resync_required', { reason: 'too much' }, 'fresh 2');
+  second.greet({ cursor: 'start 2' });
   await eventually(() => all.length === 2);
+  assert.equal(chat.cursor, 'old');
   // The app has cleared what the first reload brought.
   all[1].failed(new Error('not loaded'));
   await eventually(() => chat.errors.length);
   second.close(1013);
   await server.connection();
-  assert.deepEqual(cursors(), ['old', 'old', 'old']);
+  assert.deepEqual(cursors(), ['old', null, null]);
 });
 
 for (const [how, fail] of [['a reload that fails', () => Promise.reject(new Error('not loaded'))], ['a listener that throws', () => { throw new Error('not loaded'); }]]) {
-  test(`after ${how} the old cursor counts until one succeeds, and the failure is an error event`, async () => {
-    const [chat, first] = await connected({ cursor: 'old' }, { cursor: 'old' });
+  test(`after ${how} it is asked for again until one succeeds, and the failure is an error event`, async () => {
+    const [chat, first] = await resumed();
     const off = chat.on('resync_required', fail);
     first.send('resync_required', { reason: 'too much' }, 'fresh');
     first.send('chat_message', { id: 'm1', updatedAt: '1' }, 'after');
@@ -122,10 +134,9 @@ for (const [how, fail] of [['a reload that fails', () => Promise.reject(new Erro
     first.close(1013);
     const second = await server.connection();
     off();
-    second.greet({ cursor: 'old' });
-    second.send('resync_required', { reason: 'too much' }, 'fresh 2');
-    await eventually(() => chat.cursor === 'fresh 2');
-    assert.deepEqual(cursors(), ['old', 'old']);
+    second.greet({ cursor: 'start 2' });
+    await eventually(() => chat.cursor === 'start 2');
+    assert.deepEqual(cursors(), ['old', null]);
   });
 }
 
@@ -142,7 +153,7 @@ test('a reload that is rejected without a reason has failed, too', async () => {
 for (const [how, end, errors] of [['fails', ({ failed }) => failed(new Error('not loaded')), ['not loaded']], ['has not ended', () => {}, []]]) {
   test(`after a first load that ${how} the next connection begins without a cursor, so that all is loaded once more`, async () => {
     const chat = client();
-    const loads = reloads(chat, 'connected');
+    const loads = reloads(chat);
     const first = await server.connection();
     first.greet();
     await eventually(() => loads.length);
@@ -167,7 +178,7 @@ for (const [how, end, errors] of [['fails', ({ failed }) => failed(new Error('no
 
 test('a first load that ends during the next handshake does not count for the load that this connection asks for', async () => {
   const chat = client();
-  const loads = reloads(chat, 'connected');
+  const loads = reloads(chat);
   const first = await server.connection();
   first.greet({ cursor: 'start' });
   await eventually(() => loads.length);
