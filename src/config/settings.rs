@@ -202,13 +202,13 @@ settings! {
             "Refusals of handshakes that a replica sends per second. Further ones wait their turn, at most 5 seconds, \
              while good handshakes pass: that slows a flood down. 0: no limit.";
         RATE_LIMIT_PER_SECOND = "50", Number(0, 1_000_000),
-            "Sends of one user on one replica, on average; edits, deletions, marks, new conversations, tickets, \
-             tokens and searches count too. A send or an edit counts once for each begun 4 KiB of its content. \
-             Separately, as many typing, set_active and watch_presence commands (the last for each begun 50 users), \
+            "Sends and edits of one user on one replica, on average, each counted once for each begun 4 KiB of its \
+             content. Separately, as many deletions, marks, new conversations, tickets, tokens and searches together; \
+             as many typing, set_active and watch_presence commands (the last for each begun 50 users); \
              and ten times as many frames of any kind, beyond which the user's sockets are not read; a replay counts \
              as a hundred frames. 0: no limit.";
         RATE_LIMIT_BURST = "200", Number(0, 1_000_000),
-            "Sends of one user on one replica, in one burst; counted as for RATE_LIMIT_PER_SECOND, but no single \
+            "Sends and edits of one user on one replica, in one burst; counted as for RATE_LIMIT_PER_SECOND, but no single \
              call counts more than this. 0: no limit.";
         MAX_WATCHED_USERS = "500", Number(1, 2000),
             "Users whose presence one socket may watch.";
