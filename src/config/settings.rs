@@ -157,8 +157,8 @@ settings! {
             "Secrets of other servers, which may act for any user, comma-separated: 32 bytes or more each, or a \
              warning says so. To replace one, list both until the old one is no longer used.";
         TOKEN_WARNING_SECONDS = "60", Seconds(0, 3600),
-            "How long before its token expires a socket is sent token_expiring; at most a quarter of what the \
-             token has left when it is presented.";
+            "How long before its token expires a socket is sent token_expiring. A token that has no more than this left \
+             when it is presented is warned of in its last quarter.";
         TICKET_SECONDS = "30", Seconds(1, 300),
             "How long a ticket is valid; it opens one socket.";
         USER_CHECK_SECONDS = "30", Seconds(1, 30),
