@@ -31,7 +31,7 @@ pub struct AuthConfig {
     pub token_warning: Duration,
     /// `TICKET_SECONDS`, 30.
     pub ticket_ttl: Duration,
-    /// `USER_CHECK_SECONDS`, 30: how long it is believed that a user is active.
+    /// `USER_CHECK_SECONDS`, 10: how long it is believed that a user is active.
     pub user_check: Duration,
 }
 

@@ -161,7 +161,7 @@ settings! {
              when it is presented is warned of in its last quarter.";
         TICKET_SECONDS = "30", Seconds(1, 300),
             "How long a ticket is valid; it opens one socket.";
-        USER_CHECK_SECONDS = "30", Seconds(1, 30),
+        USER_CHECK_SECONDS = "10", Seconds(1, 30),
             "jwt mode: how long it is believed that a user is active. After that, requests of a deactivated user are \
              refused; sockets are closed within twice that time.";
     }
