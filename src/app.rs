@@ -216,6 +216,7 @@ fn spawn_watches(services: &Services, supervisor: &mut Supervisor) {
     supervisor.spawn_until_stopping(lifecycle, "the watch over the figures", watch);
     let limiters = vec![
         services.send_limiter.clone(),
+        services.other_limiter.clone(),
         services.live_limiter.clone(),
         services.frame_limiter.clone(),
     ];

@@ -8,3 +8,4 @@
 pub mod close_codes;
 pub mod frames;
 pub mod objects;
+pub mod request_name;

@@ -40,8 +40,11 @@ pub struct Services {
     pub replay: Replay,
     pub health: Health,
     pub metrics: Metrics,
-    /// How fast a user may send, over HTTP and sockets.
+    /// How fast a user may send and edit, over HTTP and sockets. Nothing else takes of it: what is set is a rate of sends.
     pub send_limiter: UserLimiter,
+    /// How fast a user may do what is no send but costs as much: open a conversation, mark, delete, search, ask for a ticket, bring a
+    /// new token.
+    pub other_limiter: UserLimiter,
     /// How often a user may say that they type, whom they watch (counted by the length of the list), or whether a socket is active.
     pub live_limiter: UserLimiter,
     /// How many frames a user's sockets may send.
@@ -113,6 +116,7 @@ impl Services {
             }),
             auth,
             send_limiter: UserLimiter::new(config.limits.rate),
+            other_limiter: UserLimiter::new(config.limits.rate),
             live_limiter: UserLimiter::new(config.limits.rate),
             frame_limiter: UserLimiter::of_frames(config.limits.rate),
             refusals: Refusals::new(config.limits.refused_handshakes),

@@ -262,7 +262,9 @@ begin
                            from messages m where again and m.id = i.id limit 1) o on true
       left join lateral (select t.message from chat_tombstones t where again and t.message_id = i.id limit 1) g on true
       left join lateral (select m.id, m.conversation_id = i.conversation_id
-                                      and (m.revision > 1 or (m.content = i.content and m.message_type::text = i.message_type)
+                                      -- Not by its revision, which rises where it is made unread again, too.
+                                      and (m.edited_at is not null or m.deleted_at is not null
+                                           or (m.content = i.content and m.message_type::text = i.message_type)
                                            -- As a trigger of the host's may have made it.
                                            or exists (select from pg_trigger t
                                                        where t.tgrelid = 'messages'::regclass and not t.tgisinternal

@@ -27,11 +27,11 @@ pub struct AuthConfig {
     pub jwt_leeway: Duration,
     /// `SERVICE_TOKENS`: server-to-server callers, who may act for any user.
     pub service_tokens: Vec<Secret>,
-    /// `TOKEN_WARNING_SECONDS`, 60: how long before its token's end a socket is told; at most a quarter of what it has left.
+    /// `TOKEN_WARNING_SECONDS`, 60: how long before its token's end a socket is told; where it has no more left than that, a quarter of what it has.
     pub token_warning: Duration,
     /// `TICKET_SECONDS`, 30.
     pub ticket_ttl: Duration,
-    /// `USER_CHECK_SECONDS`, 30: how long it is believed that a user is active.
+    /// `USER_CHECK_SECONDS`, 10: how long it is believed that a user is active.
     pub user_check: Duration,
 }
 

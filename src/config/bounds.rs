@@ -37,7 +37,7 @@ pub struct Limits {
     pub socket_queue: usize,
     /// `QUEUED_EVENTS_BYTES`, 134217728: of all events that wait for sockets.
     pub queued_events_bytes: usize,
-    /// `RATE_LIMIT_PER_SECOND`, 50, and `RATE_LIMIT_BURST`, 200: what one user sends. No limit where either is 0.
+    /// `RATE_LIMIT_PER_SECOND`, 50, and `RATE_LIMIT_BURST`, 200: what one user sends, and what else they do, counted apart. No limit where either is 0.
     pub rate: Option<Rate>,
     /// `WRITER_QUEUE`, 10000 messages waiting for their transaction, and as many for what another program holds; beyond it 503.
     pub writer_queue: usize,

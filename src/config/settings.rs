@@ -157,11 +157,11 @@ settings! {
             "Secrets of other servers, which may act for any user, comma-separated: 32 bytes or more each, or a \
              warning says so. To replace one, list both until the old one is no longer used.";
         TOKEN_WARNING_SECONDS = "60", Seconds(0, 3600),
-            "How long before its token expires a socket is sent token_expiring; at most a quarter of what the \
-             token has left when it is presented.";
+            "How long before its token expires a socket is sent token_expiring. A token that has no more than this left \
+             when it is presented is warned of in its last quarter.";
         TICKET_SECONDS = "30", Seconds(1, 300),
             "How long a ticket is valid; it opens one socket.";
-        USER_CHECK_SECONDS = "30", Seconds(1, 30),
+        USER_CHECK_SECONDS = "10", Seconds(1, 30),
             "jwt mode: how long an answer that a user is active is reused. After that, requests of a deactivated user are \
              refused; sockets are closed within twice that time.";
     }
@@ -202,13 +202,13 @@ settings! {
             "Refusals of handshakes that a replica sends per second. Further ones wait their turn, at most 5 seconds, \
              while good handshakes pass: that slows a flood down. 0: no limit.";
         RATE_LIMIT_PER_SECOND = "50", Number(0, 1_000_000),
-            "Sends of one user on one replica, on average; edits, deletions, marks, new conversations, tickets, \
-             tokens and searches count too. A send or an edit counts once for each begun 4 KiB of its content. \
-             Separately, as many typing, set_active and watch_presence commands (the last for each begun 50 users), \
+            "Sends and edits of one user on one replica, on average, each counted once for each begun 4 KiB of its \
+             content. Separately, as many deletions, marks, new conversations, tickets, tokens and searches together; \
+             as many typing, set_active and watch_presence commands (the last for each begun 50 users); \
              and ten times as many frames of any kind, beyond which the user's sockets are not read; a replay counts \
              as a hundred frames. 0: no limit.";
         RATE_LIMIT_BURST = "200", Number(0, 1_000_000),
-            "Sends of one user on one replica, in one burst; counted as for RATE_LIMIT_PER_SECOND, but no single \
+            "Sends and edits of one user on one replica, in one burst; counted as for RATE_LIMIT_PER_SECOND, but no single \
              call counts more than this. 0: no limit.";
         MAX_WATCHED_USERS = "500", Number(1, 2000),
             "Users whose presence one socket may watch.";

@@ -181,7 +181,7 @@ pub(super) async fn open(call: Call, body: Body) -> Result<Response, Error> {
     }
     // Who asks: their limit, and their unread messages.
     let (asks, [user1, user2]) = caller.act_for_either(user1, user2)?;
-    call.services.send_limiter.check(asks)?;
+    call.services.other_limiter.check(asks)?;
     let store = &call.services.store;
     let opened = store.open_conversation(user1, user2, asks).await?;
     let status = match opened.created {
@@ -228,7 +228,7 @@ pub(super) async fn mark_read(conversation: Segment, call: Call) -> Result<Respo
     let (conversation, reader, up_to) =
         all((conversation, reader, up_to)).map_err(Error::Validation)?;
     let reader = caller.act_for(reader)?;
-    call.services.send_limiter.check(reader)?;
+    call.services.other_limiter.check(reader)?;
     let marked = call
         .services
         .store

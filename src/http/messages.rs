@@ -269,7 +269,7 @@ pub(super) async fn delete(message: Segment, call: Call) -> Result<Response, Err
     let caller = call.caller().await?;
     let (message, deleter) = target(message, &call, &caller).map_err(Error::Validation)?;
     let deleter = caller.act_for(deleter)?;
-    call.services.send_limiter.check(deleter)?;
+    call.services.other_limiter.check(deleter)?;
     let deleted = call.services.store.delete_message(message, deleter).await;
     deleted.map_err(|error| caller.concealed(error))?;
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -63,7 +63,7 @@ pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error>
     let Some(language) = &call.services.config.search_language else {
         return Err(Error::SearchIsOff);
     };
-    call.services.send_limiter.check(user)?;
+    call.services.other_limiter.check(user)?;
     let search = Search {
         reader: user,
         words,

@@ -53,7 +53,7 @@ pub(super) async fn issue(call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let user = call.user_id(&caller).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
-    call.services.send_limiter.check(user)?;
+    call.services.other_limiter.check(user)?;
     let (ticket, expires_at) = call.services.auth.issue_ticket(&caller, user).await?;
     let issued = Issued {
         ticket: &ticket,

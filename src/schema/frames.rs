@@ -10,6 +10,7 @@ use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use super::objects::{Conversation, Message, MessageType, UserSummary};
+use super::request_name::RequestName;
 use crate::error::ErrorCode;
 use crate::frame::{CommandType, FrameType};
 use crate::model::{ConnectionId, ConversationId, ReplicaId, Seq, UserId};
@@ -296,8 +297,8 @@ struct Presence {
 #[serde(rename_all = "camelCase")]
 pub struct Ack<'a> {
     /// The command's; null if it had none.
-    #[schema(required)]
-    pub request_id: Option<&'a str>,
+    #[schema(value_type = RequestName)]
+    pub request_id: Option<&'a RequestName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Message>)]
     pub message: Option<&'a RawValue>,
@@ -315,8 +316,8 @@ pub struct Ack<'a> {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure<'a> {
-    #[schema(required)]
-    pub request_id: Option<&'a str>,
+    #[schema(value_type = RequestName)]
+    pub request_id: Option<&'a RequestName>,
     pub code: ErrorCode,
     pub message: &'a str,
     /// Milliseconds to wait before trying again, where HTTP has the header `Retry-After`.

@@ -213,15 +213,16 @@ pub fn run_row_command(
 
 /// Whether the command is one that may run, and is counted.
 fn admit(services: &Services, user: UserId, command: &RowCommand) -> Result<(), Error> {
-    let limiter = &services.send_limiter;
     match command {
         RowCommand::Typing { .. } => services.live_limiter.check(user),
-        RowCommand::MarkRead { .. } | RowCommand::DeleteMessage { .. } => limiter.check(user),
+        RowCommand::MarkRead { .. } | RowCommand::DeleteMessage { .. } => {
+            services.other_limiter.check(user)
+        }
         RowCommand::EditMessage { content, .. } => {
             // Before it is counted by its length: one that is too long is not made.
             let max_bytes = services.config.limits.message_bytes;
             check_content(content, max_bytes).map_err(Error::Validation)?;
-            limiter.check_content(user, content)
+            services.send_limiter.check_content(user, content)
         }
     }
 }

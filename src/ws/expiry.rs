@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use crate::auth::{Caller, Validity};
 use crate::model::UnixSeconds;
 
-/// At most this fraction of a token's remaining life follows its warning: otherwise a client whose tokens live no longer than the
-/// warning time would be warned again as soon as it had renewed.
+/// The fraction of its remaining life that follows the warning of a token which has no more left than the warning time: otherwise a client
+/// whose tokens live no longer than that would be warned again as soon as it had renewed.
 const LAST_PART: u32 = 4;
 
 /// The end of a token, and the warning ahead of it. Times are of the monotonic clock, so that they pass whatever is
@@ -36,8 +36,8 @@ pub enum Step {
 }
 
 impl Expiry {
-    /// Of the token by which the caller came, if it was one. `warning` is how long ahead of the end the client is told, but
-    /// at most a quarter of what is left now.
+    /// Of the token by which the caller came, if it was one. `warning` is how long ahead of the end the client is told; where
+    /// no more than that is left now, a quarter of what is.
     pub fn of(caller: &Caller, warning: Duration, now: Instant) -> Self {
         let system_now = SystemTime::now().duration_since(UNIX_EPOCH);
         let system_now = system_now.unwrap_or_default();
@@ -60,9 +60,14 @@ impl Expiry {
             let left = end.saturating_sub(system_now);
             // A token of thousands of years has no end that a clock could reach.
             let at = now.checked_add(left)?;
+            let ahead = if left > warning {
+                warning
+            } else {
+                left / LAST_PART
+            };
             Some(Ends {
                 at,
-                warn_at: Some(at - warning.min(left / LAST_PART)),
+                warn_at: Some(at - ahead),
                 expires,
             })
         });
@@ -147,7 +152,7 @@ mod tests {
     #[test]
     fn a_token_that_is_shorter_than_the_warning_is_warned_of_in_its_last_quarter() {
         let now = Instant::now();
-        for seconds in [4, 40, 60, 64, 239] {
+        for seconds in [1, 4, 40, 60] {
             let mut expiry = expiry(seconds, 0, now);
             let quarter = Duration::from_secs(u64::try_from(seconds).unwrap()) / 4;
             let (end, warn_at) = (now + 4 * quarter, now + 3 * quarter);
@@ -158,6 +163,21 @@ mod tests {
             assert_eq!(expiry.step(warn_at), warned);
             assert_eq!(expiry.step(end - Duration::from_millis(1)), Step::Wait);
             assert_eq!(expiry.step(end), Step::End);
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_longer_than_the_warning_is_warned_of_that_long_ahead() {
+        let now = Instant::now();
+        for seconds in [61, 64, 65, 239, 240, 3600] {
+            let mut expiry = expiry(seconds, 0, now);
+            let end = now + Duration::from_secs(u64::try_from(seconds).unwrap());
+            let warn_at = end - MINUTE;
+            assert_eq!((expiry.due(), expiry.end()), (Some(warn_at), Some(end)));
+            let before = warn_at - Duration::from_millis(1);
+            assert_eq!(expiry.step(before), Step::Wait);
+            let warned = Step::Warn(UnixSeconds(1000 + seconds));
+            assert_eq!(expiry.step(warn_at), warned);
         }
     }
 

@@ -25,7 +25,12 @@ pub fn client_frame(text: &str) {
             let answer = frames.answer(&request.id, Ok(super::protocol::Done::Nothing));
             let read: serde_json::Value =
                 serde_json::from_str(answer.as_str()).expect("an answer is JSON");
-            assert_eq!(read["data"]["requestId"].as_str(), request.id.as_deref());
+            let id = serde_json::to_value(&request.id).expect("a requestId is JSON");
+            assert_eq!(read["data"]["requestId"], id);
+            if let Some(number) = id.as_i64() {
+                let told_apart = number as f64 as i64 == number;
+                assert!(told_apart, "{number} is not one to all clients");
+            }
         }
         Err(refused) => {
             let answer = frames.refused(&refused);

@@ -12,12 +12,13 @@ pub use requests::{Refused, Request, parse};
 use crate::config::Secret;
 use crate::frame::CommandType;
 use crate::model::{ConversationId, MessageId, Seq, UserId};
+use crate::schema::request_name::RequestName;
 
 /// Subprotocol that is echoed to a client which offers it.
 pub const SUBPROTOCOL: &str = "pgchat.v1";
 
-/// What the client calls its request, echoed in the answer.
-pub type RequestId = Option<String>;
+/// What the client calls its request, echoed in the answer as it came; `None`: nothing.
+pub type RequestId = Option<RequestName>;
 
 #[derive(Debug, PartialEq)]
 pub enum Command {

@@ -306,7 +306,7 @@ async fn a_client_that_takes_nothing_is_cut_off_in_time() {
 }
 
 #[tokio::test]
-async fn what_writes_or_searches_counts_as_a_send() {
+async fn what_writes_or_searches_is_limited_like_sends() {
     let database = Database::fresh().await;
     // One at once, and the next one after a whole second: each of these takes the only one.
     let set = [("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "1")];

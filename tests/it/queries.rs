@@ -244,7 +244,7 @@ The last column is what the query must read at the larger size, and the pages fo
 - **The unread count** reads the entries of the unread messages in their index, many to a page, and no row.
 - **A search** ranks the newest hundred matches to show the best 20 of them (and so for each hundred that `offset` skips): these are read once in the index and once for their words.
   It first looks at all matches of the last two days, or of the last 16 in one conversation; if these are 5,000 or more, it goes through the newest messages instead.
-  `offset` (1,000), `limit` (200) and `q` (`MAX_QUERY_BYTES`) are bounded, and each search counts as a send for the rate limit.
+  `offset` (1,000), `limit` (200) and `q` (`MAX_QUERY_BYTES`) are bounded, and each search counts for the rate limit.
   Phrases are checked against the text of each message that has their words, at 10 ms for 64 KiB of it. So there is a time for a search (`SEARCH_TIMEOUT_SECONDS`), one at a time for each user,
   on a third of the connections for requests. Of a message of more than 4,096 characters the rank goes by these, and a snippet is made of 2,048. Where no stem of the query stands in a text as it is, these are looked for portion by portion, at 20 to 40 ms for all 131,072 characters that are searched.
 - **A message that is marked as read** is locked, and gets a new row version and an entry in most of the eight indexes, the search index included.

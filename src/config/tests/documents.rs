@@ -88,7 +88,7 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
         ]
         .map(|time| time.as_secs()),
         [
-            25, 3, 30, 0, 10, 20, 10, 10, 30, 3, 6, 5, 3, 75, 20, 30, 60, 30, 0
+            25, 3, 30, 0, 10, 20, 10, 10, 30, 3, 6, 5, 3, 75, 20, 10, 60, 30, 0
         ]
     );
 }

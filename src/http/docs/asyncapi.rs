@@ -8,6 +8,7 @@ use crate::config::AuthMode;
 use crate::schema::close_codes::CLOSE_CODES;
 use crate::schema::frames::{CursorUse, FrameKind, from_client, from_server};
 use crate::schema::objects::ID_OR_ME;
+use crate::schema::request_name::RequestName;
 
 const ORDER_OF_COMMANDS: &str = "send_message and mark_read in one conversation are carried out and answered in \
     order; so are edits and deletions of one message, and typing in one conversation. A send_message also comes after the typing \
@@ -179,12 +180,14 @@ fn server_frame(frame: &FrameKind) -> Value {
 }
 
 fn client_frame(frame: &FrameKind) -> Value {
+    let mut request_id = to_value(&RequestName::given());
+    request_id["description"] = json!("comes back in the answer, as it was");
     json!({
         "type": "object",
         "required": ["type", "data"],
         "properties": {
             "type": {"const": frame.name},
-            "requestId": {"type": "string", "maxLength": 128, "description": "comes back in the answer"},
+            "requestId": request_id,
             "data": to_value(&frame.data),
         },
     })

@@ -147,7 +147,7 @@ impl<'a> Request<'a> {
         self.path.contains("{message_id}") && *self.method != HttpMethod::Get
     }
 
-    /// Whether it counts as a send for the rate limit; the others only read.
+    /// Whether a rate limit counts it; the others only read.
     fn is_limited_in_rate(&self) -> bool {
         self.is_a_change() || self.path.ends_with("/search") || self.path.ends_with("/ticket")
     }

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::model::MessageId;
+use crate::schema::request_name::RequestName;
 use crate::ws::protocol::Draft;
 
 fn conversation(n: u8) -> ConversationId {
@@ -62,7 +63,7 @@ fn delete(n: u8) -> Command {
 /// Offers a command that must start at once.
 fn started(in_flight: &mut InFlight<()>, id: &str, command: Command) -> CommandId {
     let request = Request {
-        id: Some(id.to_owned()),
+        id: Some(RequestName::Text(id.to_owned())),
         command,
     };
     in_flight
@@ -74,7 +75,7 @@ fn started(in_flight: &mut InFlight<()>, id: &str, command: Command) -> CommandI
 /// Offers a command that must wait, and keep nothing else from being read.
 fn waits(in_flight: &mut InFlight<()>, id: &str, command: Command) {
     let request = Request {
-        id: Some(id.to_owned()),
+        id: Some(RequestName::Text(id.to_owned())),
         command,
     };
     assert!(in_flight.offer(request, None).is_none(), "{id} must wait");
@@ -91,7 +92,10 @@ fn starts(in_flight: &mut InFlight<()>) -> CommandId {
 
 fn answered(in_flight: &mut InFlight<()>) -> Vec<String> {
     std::iter::from_fn(|| in_flight.answerable())
-        .map(|answerable| answerable.id.unwrap())
+        .map(|answerable| match answerable.id {
+            Some(RequestName::Text(id)) => id,
+            other => panic!("{other:?}"),
+        })
         .collect()
 }
 

@@ -40,7 +40,7 @@ impl Frames {
     /// The answer to a command; the cause of an internal error is logged here and never sent.
     pub fn answer(self, id: &RequestId, outcome: Result<Done, Error>) -> Frame {
         let mut ack = Ack {
-            request_id: id.as_deref(),
+            request_id: id.as_ref(),
             message: None,
             conversation_id: None,
             marked_count: None,
@@ -78,7 +78,7 @@ impl Frames {
 
     pub fn refused(self, refused: &Refused) -> Frame {
         let data = Failure {
-            request_id: refused.id.as_deref(),
+            request_id: refused.id.as_ref(),
             code: ErrorCode::ValidationFailed,
             message: &refused.message,
             retry_after_ms: None,
@@ -114,7 +114,7 @@ impl Frames {
 
     fn failed(self, id: &RequestId, error: &Error) -> Frame {
         let data = Failure {
-            request_id: id.as_deref(),
+            request_id: id.as_ref(),
             code: error.code(),
             message: &error.to_string(),
             retry_after_ms: error

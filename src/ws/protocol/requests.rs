@@ -11,9 +11,7 @@ use crate::frame::CommandType;
 use crate::members::{self, MemberNames, Members, NameFault, NoText};
 use crate::model::{Seq, UserId};
 use crate::query_string::{Checked, all};
-
-/// Longest `requestId`, in bytes: it is kept while the command is in flight.
-pub const MAX_REQUEST_ID_BYTES: usize = 128;
+use crate::schema::request_name::RequestName;
 
 /// A frame of the client, understood. Whether it is allowed is found out when it runs.
 #[derive(Debug, PartialEq)]
@@ -73,12 +71,20 @@ fn texts(faults: Vec<NameFault>) -> Vec<String> {
 
 fn request_id(raw: Option<&RawValue>) -> Result<RequestId, Refused> {
     let Some(raw) = raw else { return Ok(None) };
-    match serde_json::from_str::<String>(raw.get()) {
-        Ok(id) if id.len() <= MAX_REQUEST_ID_BYTES => Ok(Some(id)),
-        _ => Err(Refused::unnamed(format!(
-            "requestId must be a string of at most {MAX_REQUEST_ID_BYTES} bytes"
-        ))),
+    if let Ok(id) = serde_json::from_str::<String>(raw.get()) {
+        if id.len() <= RequestName::MAX_BYTES {
+            return Ok(Some(RequestName::Text(id)));
+        }
+    } else if let Ok(id) = serde_json::from_str::<i64>(raw.get())
+        && id.unsigned_abs() <= RequestName::GREATEST.unsigned_abs()
+    {
+        return Ok(Some(RequestName::Number(id)));
     }
+    Err(Refused::unnamed(format!(
+        "requestId must be a string of at most {} bytes, or a whole number between -{greatest} and {greatest}",
+        RequestName::MAX_BYTES,
+        greatest = RequestName::GREATEST,
+    )))
 }
 
 /// The members `names` of a command's `data`. Those of other commands are unknown to this one.

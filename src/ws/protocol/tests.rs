@@ -22,6 +22,10 @@ pub(super) fn read(frame: &Frame) -> Value {
     value
 }
 
+pub(super) fn named(id: &str) -> RequestId {
+    Some(RequestName::Text(id.to_owned()))
+}
+
 /// JSON close to what a client sends, and wrong in most places.
 fn nearly_a_frame() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
@@ -74,5 +78,20 @@ proptest! {
         let frames = Frames { user: UserId(uuid()), connection: ConnectionId(Uuid::nil()) };
         let ack = frames.answer(&request.id, Ok(Done::Nothing));
         prop_assert_eq!(&read(&ack)["data"]["requestId"], &json!(id));
+    }
+
+    #[test]
+    fn a_number_for_a_request_id_comes_back_as_it_was_or_is_refused(
+        id in prop_oneof![any::<i64>(), -RequestName::GREATEST - 2..=-RequestName::GREATEST + 1, RequestName::GREATEST - 1..=RequestName::GREATEST + 2, -9..9_i64]
+    ) {
+        let text = json!({"type": "ping", "requestId": id}).to_string();
+        let taken = parse(&text).map(|request| request.id);
+        if id.abs_diff(0) <= RequestName::GREATEST.abs_diff(0) {
+            let frames = Frames { user: UserId(uuid()), connection: ConnectionId(Uuid::nil()) };
+            let ack = frames.answer(&taken.unwrap(), Ok(Done::Nothing));
+            prop_assert_eq!(&read(&ack)["data"]["requestId"], &json!(id));
+        } else {
+            prop_assert_eq!(taken.unwrap_err().id, None);
+        }
     }
 }

@@ -110,9 +110,9 @@ where
         }
     }
 
-    /// Takes a new token. Counted like a send: to verify one costs more than most commands.
+    /// Takes a new token. Counted: to verify one costs more than most commands.
     fn renew(&mut self, token: &str) -> CommandOutcome {
-        self.services.send_limiter.check(self.user)?;
+        self.services.other_limiter.check(self.user)?;
         self.caller = self.services.auth.renewed(self.caller, self.user, token)?;
         let warning = self.services.config.auth.token_warning;
         let fresh = Expiry::of(&self.caller, warning, Instant::now());

@@ -84,8 +84,9 @@ const RENEWED: i64 = 36;
 
 #[tokio::test]
 async fn a_socket_is_warned_and_ends_with_4401_when_its_token_does() {
-    /// Less than a quarter of the first token's, and more than a quarter of the second's.
-    const WARNING: i64 = 8;
+    /// Less than either token has left, and more than a quarter of what the second has.
+    const WARNING: i64 = 12;
+    const SECOND: i64 = 20;
     let database = Database::fresh().await;
     let warning = WARNING.to_string();
     let replica = replica(&database, &[("TOKEN_WARNING_SECONDS", &warning)]).await;
@@ -93,7 +94,9 @@ async fn a_socket_is_warned_and_ends_with_4401_when_its_token_does() {
     let mut socket = Socket::connect_by(&replica, ALICE, &token_until(ALICE, expires)).await;
     for renewed in [true, false] {
         let warning = socket.expect("token_expiring").await;
-        assert!(now() >= expires - WARNING, "not so long ahead");
+        let left = expires - now();
+        assert!(left <= WARNING, "{left} s are left: not so long ahead");
+        assert!(left > SECOND / 4, "{left} s are left: so long ahead");
         let at = warning["data"]["expiresAt"].as_str().expect("a time");
         let at = chrono::DateTime::parse_from_rfc3339(at)
             .expect("a time")
@@ -101,7 +104,7 @@ async fn a_socket_is_warned_and_ends_with_4401_when_its_token_does() {
         assert_eq!(at, expires, "{warning}");
         // A new token has an end of its own, and a warning of that.
         if renewed {
-            expires = now() + 14;
+            expires = now() + SECOND;
             let next = json!({"token": token_until(ALICE, expires)});
             socket.send_command("authenticate", next).await;
         }

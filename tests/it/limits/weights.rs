@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -143,4 +145,80 @@ async fn a_list_to_watch_counts_once_for_each_fifty_users() {
     assert!(wait + passed >= lacking, "{wait:?} {passed:?}");
     assert_eq!(watch(50).await, None);
     assert_eq!(watch(0).await, None);
+}
+
+/// The longest message takes the whole burst, so it tells whether anything else has taken of it.
+const BURST_OF_THE_LONGEST: [(&str, &str); 2] =
+    [("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "16")];
+
+/// Of a user who has sent nothing yet and has asked for something else until that was too often.
+async fn assert_their_sends_are_left(api: &Api, conversation: Uuid, user: Uuid) {
+    let longest = "x".repeat(16 * 4096);
+    api.send(conversation, user, &longest).await;
+}
+
+#[tokio::test]
+async fn what_is_neither_a_send_nor_an_edit_takes_nothing_of_a_users_sends() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &BURST_OF_THE_LONGEST).await;
+    let api = replica.api();
+    let users = database.add_users(5).await;
+    let none = Uuid::from_u128(7);
+    let ticket = |user: Uuid| format!("/api/v1/ws/ticket?user_id={user}");
+    for (place, user) in users.into_iter().enumerate() {
+        let conversation = database.conversation(user, ALICE).await;
+        eventually("they have asked too often", || async {
+            // More than the burst, at once: one after the other they may take longer than it takes to be allowed the next.
+            let asked = join_all((0..40).map(|_| async {
+                match place {
+                    0 => api.try_open_conversation(user, ALICE).await,
+                    1 => api.mark_read(conversation, user).await,
+                    2 => api.delete_message(none, user).await,
+                    3 => api.search(user, "q=x").await,
+                    _ => Reply::to(api.request(Method::POST, &ticket(user))).await,
+                }
+            }));
+            let refused = asked.await.iter().any(|reply| reply.status == 429);
+            refused.then_some(())
+        })
+        .await;
+        assert_their_sends_are_left(&api, conversation, user).await;
+    }
+}
+
+#[tokio::test]
+async fn commands_that_are_neither_a_send_nor_an_edit_take_nothing_of_a_users_sends() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &BURST_OF_THE_LONGEST).await;
+    let api = replica.api();
+    let users = database.add_users(3).await;
+    for (place, user) in users.into_iter().enumerate() {
+        let conversation = database.conversation(user, ALICE).await;
+        let (kind, data) = match place {
+            0 => ("mark_read", json!({"conversationId": conversation})),
+            1 => ("delete_message", json!({"messageId": Uuid::from_u128(7)})),
+            _ => ("authenticate", json!({"token": "of nobody"})),
+        };
+        let mut socket = Socket::connect(&replica, user).await;
+        let started = Instant::now();
+        while socket.answer_to(kind, data.clone()).await["data"]["code"] != "too_many_requests" {
+            assert!(started.elapsed() < DEADLINE, "{kind} is not limited");
+        }
+        assert_their_sends_are_left(&api, conversation, user).await;
+    }
+}
+
+#[tokio::test]
+async fn sends_take_nothing_of_what_else_a_user_may_do() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let replica = Replica::start(&database, &BURST_OF_THE_LONGEST).await;
+    let api = replica.api();
+    let longest = "x".repeat(16 * 4096);
+    api.send(conversation, ALICE, &longest).await;
+    // All sixteen are left.
+    let marked = join_all((0..16).map(|_| api.mark_read(conversation, ALICE))).await;
+    for reply in marked {
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
 }

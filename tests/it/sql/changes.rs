@@ -296,3 +296,40 @@ async fn a_large_message_that_is_changed_at_once_is_shown_once_in_each_state_and
     assert_eq!(frame["data"]["content"], "");
     scene.assert_silence().await;
 }
+
+/// Only an edit or a deletion makes a repeat find another content than it has.
+#[tokio::test]
+async fn what_is_changed_in_sql_without_an_edit_lets_no_other_message_pass_for_a_repeat() {
+    let scene = Scene::set().await;
+    let api = scene.api();
+    let conversation = scene.conversation;
+    let sent = api.send_once(conversation, ALICE, "x", "m-1").await;
+    let id = id_of(&sent.ok(201));
+    let change = async |set: &str| {
+        let change = format!("update messages set {set} where id = '{id}'");
+        scene.database.execute(&change).await;
+    };
+    let send = async |content: &str| api.send_once(conversation, ALICE, content, "m-1").await;
+    for set in [
+        "is_read = true",
+        "is_read = false",
+        "created_at = created_at - interval '1 day'",
+        "revision = revision + 1",
+    ] {
+        change(set).await;
+        send("y").await.refused(409, "client_message_id_reused");
+        let repeat = send("x").await.ok(200);
+        assert_eq!(repeat["content"], "x", "{set}");
+    }
+    change("content = 'z'").await;
+    for content in ["x", "y", "z"] {
+        assert_eq!(send(content).await.ok(200)["content"], "z");
+    }
+    // It is what was sent, then, for all that is known of it.
+    change("edited_at = null").await;
+    send("x").await.refused(409, "client_message_id_reused");
+    assert_eq!(send("z").await.ok(200)["content"], "z");
+    change("deleted_at = now()").await;
+    assert_eq!(send("x").await.ok(200)["content"], "");
+    assert_eq!(scene.database.count("messages").await, 1);
+}

@@ -163,6 +163,40 @@ async fn commands_of_all_kinds_that_come_at_once_are_executed_and_answered_in_or
     }
 }
 
+/// As a client that counts what it sends may name it.
+#[tokio::test]
+async fn a_request_id_may_be_a_whole_number_and_comes_back_as_one() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let greatest = 9_007_199_254_740_991_i64;
+    for request in [0, 1, -1, greatest, -greatest] {
+        let ping = json!({"type": "ping", "requestId": request, "data": {}});
+        alice.send_text(&ping.to_string()).await;
+        let ack = alice.expect("ack").await;
+        assert_eq!(ack["data"], json!({"requestId": request}));
+        let malformed = json!({"type": "typing", "requestId": request, "data": {}});
+        alice.send_text(&malformed.to_string()).await;
+        let error = alice.expect("error").await;
+        assert_eq!(error["data"]["requestId"], json!(request), "{error}");
+    }
+    // What a client in JavaScript could not read back as it was.
+    for request in [
+        "9007199254740992",
+        "-9007199254740992",
+        "1.5",
+        "1e3",
+        "true",
+        "[1]",
+    ] {
+        let ping = format!(r#"{{"type":"ping","requestId":{request},"data":{{}}}}"#);
+        alice.send_text(&ping).await;
+        let error = alice.expect("error").await;
+        assert_eq!(error["data"]["code"], "validation_failed", "{error}");
+        assert!(error["data"]["requestId"].is_null(), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_ping_is_acknowledged() {
     let database = Database::fresh().await;

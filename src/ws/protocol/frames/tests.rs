@@ -8,7 +8,7 @@ use super::*;
 use crate::error::Denial;
 use crate::model::ReplicaId;
 use crate::schema::frames::Limits;
-use crate::ws::protocol::tests::{ID, read, uuid};
+use crate::ws::protocol::tests::{ID, named, read, uuid};
 
 #[test]
 fn answers_are_flat_and_carry_the_request_id() {
@@ -16,7 +16,7 @@ fn answers_are_flat_and_carry_the_request_id() {
         user: UserId(uuid()),
         connection: ConnectionId(Uuid::nil()),
     };
-    let id = Some("r\"1".to_owned());
+    let id = named("r\"1");
     let message = RawValue::from_string(r#"{"id":1,  "content":"as it is"}"#.to_owned()).unwrap();
     let sent = frames.answer(&id, Ok(Done::Message(message)));
     assert!(

@@ -3,7 +3,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::model::{ConversationId, MessageId};
-use crate::ws::protocol::tests::{ID, uuid};
+use crate::ws::protocol::tests::{ID, named, uuid};
 
 fn frame(kind: &str, data: Value) -> String {
     json!({"type": kind, "requestId": "r1", "data": data}).to_string()
@@ -11,7 +11,7 @@ fn frame(kind: &str, data: Value) -> String {
 
 fn parsed(kind: &str, data: Value) -> Command {
     let request = parse(&frame(kind, data)).unwrap();
-    assert_eq!(request.id.as_deref(), Some("r1"));
+    assert_eq!(request.id, named("r1"));
     request.command
 }
 
@@ -120,7 +120,7 @@ fn a_member_in_another_spelling_is_refused_by_its_right_name() {
     for (command, key, name) in table {
         let refused = parse(&frame(command, json!({key: "x"}))).unwrap_err();
         assert_eq!(refused.message, format!("unknown member {key}: use {name}"));
-        assert_eq!(refused.id.as_deref(), Some("r1"));
+        assert_eq!(refused.id, named("r1"));
     }
     for (key, name) in [
         ("Type", "type"),
@@ -158,9 +158,9 @@ fn a_member_given_twice_is_refused() {
 
 #[test]
 fn the_longest_request_id_and_the_least_seq_are_taken() {
-    let longest = "x".repeat(MAX_REQUEST_ID_BYTES);
+    let longest = "x".repeat(RequestName::MAX_BYTES);
     let request = parse(&json!({"type": "ping", "requestId": longest}).to_string()).unwrap();
-    assert_eq!(request.id, Some(longest));
+    assert_eq!(request.id, named(&longest));
     // Before the first message: nothing is read.
     assert_eq!(
         parsed("mark_read", json!({"conversationId": ID, "upToSeq": 0})),
@@ -173,7 +173,7 @@ fn the_longest_request_id_and_the_least_seq_are_taken() {
 
 #[test]
 fn a_malformed_frame_is_refused_with_a_reason() {
-    let long = "x".repeat(MAX_REQUEST_ID_BYTES + 1);
+    let long = "x".repeat(RequestName::MAX_BYTES + 1);
     let table = [
         ("", "must be a JSON object"),
         ("{", "must be a JSON object"),
@@ -194,7 +194,8 @@ fn a_malformed_frame_is_refused_with_a_reason() {
             r#"{"type":"authenticate","data":{"token":5}}"#,
             "token must be a string",
         ),
-        (r#"{"type":"ping","requestId":5}"#, "requestId must be"),
+        (r#"{"type":"ping","requestId":5.5}"#, "requestId must be"),
+        (r#"{"type":"ping","requestId":true}"#, "requestId must be"),
         (r#"{"type":"ping","data":[]}"#, "data must be an object"),
         (r#"{"type":"ping","data":"x"}"#, "data must be an object"),
         (
@@ -231,9 +232,9 @@ fn a_malformed_frame_is_refused_with_a_reason() {
 #[test]
 fn a_refusal_carries_the_request_id_where_there_was_one() {
     let refused = parse(r#"{"type":"dance","requestId":"r7"}"#).unwrap_err();
-    assert_eq!(refused.id.as_deref(), Some("r7"));
+    assert_eq!(refused.id, named("r7"));
     let refused = parse(&frame("watch_presence", json!({}))).unwrap_err();
-    assert_eq!(refused.id.as_deref(), Some("r1"));
+    assert_eq!(refused.id, named("r1"));
     assert_eq!(refused.message, "userIds must be an array of UUIDs");
 }
 
