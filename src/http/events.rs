@@ -45,7 +45,16 @@ pub(super) async fn events(user: Segment, call: Call) -> Result<Response, Error>
         all((user.user(&caller), call.query.token("cursor"))).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
     let cursor = cursor.filter(|text| !text.is_empty());
-    let Services { reads, replay, .. } = &*call.services;
+    let Services {
+        reads,
+        replay,
+        frame_limiter,
+        ..
+    } = &*call.services;
+    // As the replay of a socket. Servers and gateways ask for whomever they like.
+    if let (Some(_), Holder::User(user)) = (cursor, caller.holder(Holder::Anybody)) {
+        frame_limiter.check_replay(user)?;
+    }
     let turn = reads.replay_turn(replay, user).await?;
     let told = replay.catch_up(turn, cursor).await?;
     let holder = caller.holder(Holder::User(user));
