@@ -14,7 +14,11 @@ use super::route;
 use crate::error::Error;
 use crate::limits::Holder;
 use crate::schema::objects;
-use crate::services::Services;
+use crate::services::{ANSWERS_BYTES, Services};
+
+/// Of events in an answer, whatever `REPLAY_BYTES` allows a socket: with what stands around each event, the answer has to fit into the room for
+/// all of them.
+const MOST_BYTES: usize = ANSWERS_BYTES / 2;
 
 pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     route(
@@ -29,7 +33,7 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
 ///
 /// Without `cursor`: no events, and the cursor from which to go on. Ask for it first, then load what is to be shown, then ask with it.
 /// Keep the `cursor` of each answer once you have done what its `events` tell: it stands behind all of them.
-/// There is never more to come than the answer has: where that is more than `REPLAY_EVENTS` (1,000) or `REPLAY_BYTES` (8 MiB), or the cursor cannot be used, the only event is `resync_required`. Then load everything anew.
+/// There is never more to come than the answer has: where that is more than `REPLAY_EVENTS` (1,000) or `REPLAY_BYTES` (8 MiB; never more than 32 MiB), or the cursor cannot be used, the only event is `resync_required`. Then load everything anew.
 /// An event may come again in the next answer: recognise it by its `type`, `id` and `updatedAt`.
 #[utoipa::path(
     get, path = "/api/v1/chat/users/{user_id}/events", tag = "events", operation_id = "listEvents",
@@ -56,7 +60,7 @@ pub(super) async fn events(user: Segment, call: Call) -> Result<Response, Error>
         frame_limiter.check_replay(user)?;
     }
     let turn = reads.replay_turn(replay, user).await?;
-    let told = replay.catch_up(turn, cursor).await?;
+    let told = replay.catch_up(turn, cursor, MOST_BYTES).await?;
     let holder = caller.holder(Holder::User(user));
     events_response(&call.services, holder, told)
 }
