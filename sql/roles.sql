@@ -260,31 +260,62 @@ end
 $$;
 
 -- The service: it may execute the functions that it calls, and touches no table. `pgchat migrate` of a later version lets
--- it execute those that were added.
+-- it execute those that were added. Granted here, and not by chat_grant_service(): no function of the schema is executed, since whoever
+-- made it would have the rights of whoever runs this (`set role` takes none away: the function can reset it). The list is
+-- that of privileges.sql.
 do $$
 declare
   owner constant text := current_setting('pgchat.owner');
-  schema constant text := current_setting('pgchat.schema');
+  service constant text := current_setting('pgchat.service');
+  called constant name[] := array[
+    -- at the start
+    'chat_schema_versions', 'chat_link_users', 'chat_refer_to_users', 'chat_was_referred', 'chat_try_users', 'chat_search_languages', 'chat_search_index', 'chat_search_indexes',
+    -- writing
+    'chat_store_message', 'chat_send_messages', 'chat_open_conversation', 'chat_mark_read', 'chat_mark_read_many', 'chat_edit_message', 'chat_delete_message',
+    'chat_notify_typing',
+    -- reading
+    'chat_list_users', 'chat_list_users_of', 'chat_get_user', 'chat_active_users',
+    'chat_list_conversations', 'chat_list_matching_conversations', 'chat_get_conversation', 'chat_conversation_exists', 'chat_is_participant', 'chat_participants',
+    'chat_list_messages', 'chat_list_messages_before', 'chat_list_messages_after', 'chat_get_message', 'chat_unread_count',
+    'chat_search', 'chat_search_tidy',
+    -- presence
+    'chat_open_roll', 'chat_call_roll', 'chat_end_rolls', 'chat_clear_roll', 'chat_presence_of',
+    -- tickets
+    'chat_create_ticket', 'chat_redeem_ticket', 'chat_sweep_tickets',
+    -- the listener, replay, the registry of replicas
+    'chat_identity', 'chat_settle_identity', 'chat_incarnation', 'chat_snapshot', 'chat_changes_exceed', 'chat_changes_removed', 'chat_changes_since', 'chat_missed', 'chat_purged_since',
+    'chat_read_back', 'chat_read_back_conversations', 'chat_heartbeat', 'chat_hold_replica', 'chat_try_replica', 'chat_leave', 'chat_forget_foreign_numbers', 'chat_forget_foreign_numbers_of_messages',
+    -- what those of them ask that run with the service's own rights
+    'chat_schema', 'chat_replica_lock_class', 'chat_users_table', 'chat_relink_users'];
+  item regprocedure;
 begin
   execute format('alter default privileges for role %I revoke execute on functions from public', owner);
-  if to_regprocedure(format('%I.chat_grant_service(name)', schema)) is not null then
-    -- The function is the owner's, and so runs with no more than the owner's rights.
-    execute format('set local role %I', owner);
-    execute format('select %I.chat_grant_service(%L)', schema, current_setting('pgchat.service'));
-    reset role;
-  end if;
+  for item in
+    select p.oid
+      from pg_proc p
+      join pg_namespace n on n.oid = p.pronamespace
+     where n.nspname = current_setting('pgchat.schema') and p.proname = any (called)
+       -- What somebody else calls the same is theirs to grant.
+       and pg_get_userbyid(p.proowner) = owner
+       and not exists (select from aclexplode(p.proacl) a where pg_get_userbyid(a.grantee) = service)
+  loop
+    execute format('grant execute on routine %s to %I', item, service);
+  end loop;
 end
 $$;
 
 -- Other programs: what README.md lists.
 do $$
 declare
+  owner constant text := current_setting('pgchat.owner');
   integrator constant text := current_setting('pgchat.integrator');
   schema constant text := current_setting('pgchat.schema');
 begin
-  if to_regprocedure(format('%I.chat_grant_service(name)', schema)) is null then
-    raise notice 'the chat tables are not there yet: run "pgchat migrate" as %, then this file again',
-      current_setting('pgchat.owner');
+  -- Made by pgchat: a table or function of somebody else's by one of its names is none of its.
+  if not exists (select from pg_class c
+                   join pg_namespace n on n.oid = c.relnamespace
+                  where n.nspname = schema and c.relname = 'chat_schema_history' and pg_get_userbyid(c.relowner) = owner) then
+    raise notice 'the chat tables are not there yet: run "pgchat migrate" as %, then this file again', owner;
     return;
   end if;
   execute format('grant select on %1$I.conversations, %1$I.messages, %1$I.chat_presence to %2$I', schema, integrator);

@@ -29,6 +29,10 @@ const FRAMES_OF_A_SEND: NonZeroU32 = NonZeroU32::new(10).unwrap();
 /// Bytes of content for which a send or an edit counts as one: what it costs the writer, the log and the index goes by its length.
 const BYTES_OF_A_SEND: usize = 4 * 1024;
 
+/// A replay counts as this many frames of its user's: it costs the database more than most commands do, and a client can come back once more
+/// without sending any frame. All sockets that a user may have can come back at once without being held back.
+pub const FRAMES_OF_A_REPLAY: u32 = 100;
+
 /// The least time for which a user is held back who has sent too many frames: waking up costs, too.
 pub const FLOOD_PAUSE: Duration = Duration::from_millis(20);
 
@@ -38,6 +42,7 @@ pub struct UserLimiter {
     /// `None`: no limit.
     limiter: Option<Arc<DefaultKeyedRateLimiter<UserId>>>,
     burst: NonZeroU32,
+    per_second: NonZeroU32,
 }
 
 impl UserLimiter {
@@ -46,6 +51,7 @@ impl UserLimiter {
         let quota = |rate: Rate| Quota::per_second(rate.per_second).allow_burst(rate.burst);
         Self {
             burst: rate.map_or(NonZeroU32::MAX, |rate| rate.burst),
+            per_second: rate.map_or(NonZeroU32::MAX, |rate| rate.per_second),
             limiter: rate.map(|rate| Arc::new(RateLimiter::keyed(quota(rate)))),
         }
     }
@@ -118,6 +124,13 @@ impl UserLimiter {
         }
     }
 
+    /// Counts a replay over HTTP: as [`FRAMES_OF_A_REPLAY`], but never as more than a second allows, so that one a second is always welcome.
+    /// `TooManyRequests` says when the next one is.
+    pub fn check_replay(&self, user: UserId) -> Result<(), Error> {
+        let frames = FRAMES_OF_A_REPLAY.min(self.per_second.get());
+        self.check_weight(user, frames as usize)
+    }
+
     /// Forgets users who are quiet.
     fn sweep(&self) {
         if let Some(limiter) = &self.limiter {
@@ -181,6 +194,21 @@ mod tests {
         };
         assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(1));
         limiter.check(other).expect("another user");
+    }
+
+    #[test]
+    fn one_replay_a_second_is_welcome_whatever_the_limit_is() {
+        let user = UserId(Uuid::from_u128(1));
+        for (per_second, burst, at_once) in [(1, 1, 1), (1, 5, 5), (9, 9, 1), (10, 40, 4)] {
+            let limiter = frames(per_second, burst);
+            for _ in 0..at_once {
+                limiter.check_replay(user).expect("within the burst");
+            }
+            let Err(Error::TooManyRequests { retry_after, .. }) = limiter.check_replay(user) else {
+                panic!("one more than {at_once} passed");
+            };
+            assert!(retry_after <= Duration::from_secs(1), "{retry_after:?}");
+        }
     }
 
     /// When a refusal says that this much is welcome.

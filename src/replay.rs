@@ -139,7 +139,7 @@ impl Replay {
     ///
     /// `Unavailable` when the database is.
     pub async fn resume(&self, turn: ReplayTurn, cursor: &str) -> Result<Resume, Error> {
-        let since = match self.read(&turn, cursor).await? {
+        let since = match self.read(&turn, cursor, self.limits.bytes).await? {
             Told::Since(since) => since,
             Told::ResyncRequired { reason, cursor } => {
                 return Ok(Resume::ResyncRequired { reason, cursor });
@@ -172,11 +172,12 @@ impl Replay {
     }
 
     /// Reads everything since `cursor` of the user whose turn it is, for a caller who has no socket, and is told nothing of what comes later;
-    /// without one nothing, and where to go on from. `NotFound` when there is no such user, `Unavailable` when the database is.
+    /// without one nothing, and where to go on from. No more than `most_bytes` of the events' data, also where `REPLAY_BYTES` is more. `NotFound` when there is no such user, `Unavailable` when the database is.
     pub async fn catch_up(
         &self,
         turn: ReplayTurn,
         cursor: Option<&str>,
+        most_bytes: usize,
     ) -> Result<CaughtUp, Error> {
         let user = turn.user;
         turn.store.require_user(user).await?;
@@ -186,7 +187,8 @@ impl Replay {
                 cursor: self.position()?,
             });
         };
-        Ok(self.read(&turn, cursor).await?.listed(user))
+        let bytes = self.limits.bytes.min(most_bytes);
+        Ok(self.read(&turn, cursor, bytes).await?.listed(user))
     }
 
     fn database_position(&self) -> Result<Cursor, Error> {
@@ -194,7 +196,8 @@ impl Replay {
         position.ok_or_else(|| Error::unavailable("the service is starting"))
     }
 
-    async fn read(&self, turn: &ReplayTurn, cursor: &str) -> Result<Told, Error> {
+    /// With at most so many `bytes` of the events' data.
+    async fn read(&self, turn: &ReplayTurn, cursor: &str, bytes: usize) -> Result<Told, Error> {
         // Before the reading, which so has all that had ended by then.
         let position = self.database_position()?;
         let incarnation = self.hub.incarnation();
@@ -212,7 +215,7 @@ impl Replay {
             true => i64::try_from(self.limits.events).unwrap_or(i64::MAX - 1) + 1,
             false => 0,
         };
-        let bytes = i64::try_from(self.limits.bytes).unwrap_or(i64::MAX);
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         let read = turn.store.missed(turn.user, asked.horizon, limit, bytes);
         let MissedRead::Changes(read) = read.await? else {
             // With the same cursor it would take as long the next time, and each time after that.

@@ -21,7 +21,7 @@ use crate::store::{Connector, Store, UsersLink};
 use crate::writer::{Writer, WriterLimits};
 
 /// Pages, conversations and messages asked for by id, of more than 64 KiB, that clients have not taken yet: 16 of the largest pages, of one user two.
-const ANSWERS_BYTES: usize = 64 * 1024 * 1024;
+pub const ANSWERS_BYTES: usize = 64 * 1024 * 1024;
 
 /// Bodies and WebSocket messages of more than 64 KiB that have not arrived in full, or wait on their socket. At least eight of the largest, so that each user has
 /// one.

@@ -13,6 +13,7 @@ mod me;
 mod modes;
 mod nestjs;
 mod origins;
+mod polls;
 mod sockets;
 mod table;
 mod tickets;

@@ -1,6 +1,7 @@
 //! Least privilege: the roles of `sql/roles.sql`, and what a new table or function may not open to them.
 
 mod advice;
+mod executes;
 mod functions;
 mod made;
 mod overloads;

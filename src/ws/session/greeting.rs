@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::sending::interrupted;
 use super::{Incoming, Session, hold_back};
 use crate::error::Error;
-use crate::limits::SMALL;
+use crate::limits::{FRAMES_OF_A_REPLAY, SMALL};
 use crate::logging::Repeats;
 use crate::replay::{ReplayTurn, Resume};
 use crate::schema::frames::{Connected, Limits};
@@ -24,10 +24,6 @@ const EARLY_FRAMES: usize = in_flight::LIMIT;
 
 /// The bytes of all of them but the last, which counts as what is on its way in does.
 const EARLY_BYTES: usize = SMALL;
-
-/// A replay counts as this many frames of its user's: it costs the database more than most commands do, and a client can come back once more
-/// without sending any frame. All sockets that a user may have can come back at once without being held back.
-const FRAMES_OF_A_REPLAY: u32 = 100;
 
 impl<S> Session<S>
 where

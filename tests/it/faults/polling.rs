@@ -344,3 +344,32 @@ async fn those_who_ask_what_they_missed_wait_in_the_line_of_replays_and_keep_no_
         assert_eq!(reply.expect("a reply").ok(200)["events"], json!([]));
     }
 }
+
+/// An answer has to fit into the room for all that wait to be taken (64 MiB), however much a socket may be sent.
+#[tokio::test]
+async fn what_fits_into_no_answer_is_to_be_loaded_anew_whatever_a_replay_may_hold() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &quick(&[("REPLAY_BYTES", "268435456")])).await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let cursor = settled_cursor(&replica, BORIS).await;
+    for bytes in [1_000_000, 9_000_000] {
+        let insert = format!(
+            "insert into messages (conversation_id, sender_id, content)
+             select '{conversation}', '{ALICE}', repeat('x', {bytes}) from generate_series(1, 8)"
+        );
+        database.execute(&insert).await;
+        let (events, next) = told(&replica, BORIS, &cursor).await;
+        match bytes {
+            1_000_000 => assert_eq!(events.len(), 8),
+            _ => {
+                assert_eq!(events.len(), 1);
+                assert_eq!(events[0]["type"], "resync_required");
+                assert_eq!(
+                    events[0]["data"]["reason"],
+                    "too much has happened since the cursor"
+                );
+            }
+        }
+        assert!(!next.is_empty());
+    }
+}
