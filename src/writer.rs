@@ -23,6 +23,7 @@ mod accepted;
 mod answer_timeout;
 mod batcher;
 mod bisect;
+mod failure_pause;
 mod flow_scheduler;
 mod lock_policy;
 mod pending;

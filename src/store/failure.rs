@@ -56,6 +56,9 @@ impl Fault {
             Self::ConnectionLost if !ends_session(error) && host_function(error).is_some() => {
                 Self::Exhausted
             }
+            // Nor is it the statement's fault that the session ends: its database was dropped
+            // (57P04), or a pooler in front of it has lost the server, under a code of its own.
+            Self::Refused if ends_session(error) => Self::ConnectionLost,
             fault => fault,
         }
     }

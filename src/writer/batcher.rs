@@ -11,12 +11,14 @@ use tokio_util::task::TaskTracker;
 
 use super::answer_timeout::AnswerTimeout;
 use super::bisect::bisect;
+use super::failure_pause::failure_pause;
 use super::lock_policy::LockPolicy;
 use super::slow_lane::SlowLane;
 use super::waiting::Waiting;
 use super::{
     Flow, MAX_BATCH_BYTES, Pending, Storing, Unanswered, WriterLimits, answer_all, expire,
 };
+use crate::logging::Repeats;
 use crate::store::{Locks, SendFailure};
 use crate::until::until;
 
@@ -26,16 +28,8 @@ const FAST_TRIES: u32 = 3;
 /// How often a batch that a repeat may help is repeated as it is; then it is bisected.
 const REPEATS: u32 = 2;
 
-/// Wait before the next batch when nothing but busy conversations is in it, and after a failed
-/// batch.
+/// Wait before the next batch when nothing but busy conversations is in it.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
-const FAILURE_PAUSE: Duration = Duration::from_millis(50);
-const MAX_FAILURE_PAUSE: Duration = Duration::from_secs(1);
-
-/// After so many failures in a row.
-fn failure_pause(failures: u32) -> Duration {
-    (FAILURE_PAUSE * 2u32.saturating_pow(failures.min(6))).min(MAX_FAILURE_PAUSE)
-}
 
 /// Does `work` of the fast lane while the slow lane goes on: a database that is silent in one may
 /// be so for long, and what is late in the other is to be told so.
@@ -180,8 +174,11 @@ impl Batcher {
     /// something in the batch that takes long, so that only what came with it waits for it any
     /// longer.
     async fn send_again(&mut self, mut batch: Unanswered) {
+        static LINES: Repeats = Repeats::new(module_path!());
         let failure = &batch.failure;
-        log::warn!("a batch had no answer and is sent again: {failure}");
+        LINES.warn(format_args!(
+            "a batch had no answer and is sent again: {failure}"
+        ));
         // What else is idle may be as silent.
         self.storing.store.renew_writer_connections();
         self.answer_timeout.unanswered();
@@ -198,9 +195,10 @@ impl Batcher {
 
     /// A batch of which nothing was stored, because of something in it or of the database's state.
     async fn repeat_or_bisect(&mut self, batch: Vec<Pending>, failure: SendFailure, locks: Locks) {
+        static LINES: Repeats = Repeats::new(module_path!());
         let pause = match &failure {
             SendFailure::Exhausted(reason) => {
-                log::warn!("the database cannot store a batch: {reason}");
+                LINES.warn(format_args!("the database cannot store a batch: {reason}"));
                 failure_pause(self.failures)
             }
             _ => BUSY_PAUSE,

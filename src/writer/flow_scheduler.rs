@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::failure_pause::failure_pause;
 use super::{Flow, Pending, Silence, expire, waiting_budget};
 use crate::limits::{Holder, MemoryBudget};
 use crate::store::Locks;
@@ -70,6 +71,8 @@ pub(super) struct FlowScheduler {
     next_patient: Option<Instant>,
     /// No turn before this moment.
     rest: Option<Instant>,
+    /// Turns in a row for which the database was not there.
+    unreached: u32,
     /// When late messages are answered next; `None` while nothing waits.
     next_sweep: Option<Instant>,
 }
@@ -84,6 +87,7 @@ impl FlowScheduler {
             next_long_wait: None,
             next_patient: None,
             rest: None,
+            unreached: 0,
             next_sweep: None,
         }
     }
@@ -310,6 +314,7 @@ impl FlowScheduler {
 
     /// A turn is over.
     pub fn give_back(&mut self, done: Done, now: Instant) {
+        let is_unreached = done.is_unreached();
         let TurnOf {
             flows,
             kind,
@@ -366,6 +371,13 @@ impl FlowScheduler {
             // Of thousands of flows some are always due: half of the time is enough for asking in
             // vain.
             self.rest = Some(now + took);
+        }
+        if is_unreached {
+            // Each of the other flows would meet that, too, one after the other.
+            self.rest = Some(now + failure_pause(self.unreached));
+            self.unreached += 1;
+        } else {
+            self.unreached = 0;
         }
         if free_again || goes_on {
             self.try_together_again(goes_on, now);

@@ -18,6 +18,7 @@ use super::answer_timeout::AnswerTimeout;
 use super::bisect::bisect;
 use super::flow_scheduler::{Done, FlowScheduler, Patience, Turn};
 use super::{Flow, Pending, Silence, Storing, Unanswered, WriterLimits, answer_all};
+use crate::logging::Repeats;
 use crate::store::SendFailure;
 use crate::until::until;
 
@@ -177,6 +178,7 @@ async fn have_turn(storing: &Storing, turn: Turn, answer_timeout: AnswerTimeout)
 /// A message by itself is the one that takes long, where the database answers others. Those behind
 /// it wait for it.
 fn log_unanswered(Unanswered { messages, failure }: &Unanswered, is_silence: bool) {
+    static LINES: Repeats = Repeats::new(module_path!());
     match &**messages {
         [only] if is_silence => {
             let Flow {
@@ -188,7 +190,9 @@ fn log_unanswered(Unanswered { messages, failure }: &Unanswered, is_silence: boo
                 "the database answers, but not to a message of user {sender} in conversation {conversation}, which waits alone: {failure}"
             );
         }
-        _ => log::warn!("messages in the slow lane had no answer: {failure}"),
+        _ => LINES.warn(format_args!(
+            "messages in the slow lane had no answer: {failure}"
+        )),
     }
 }
 

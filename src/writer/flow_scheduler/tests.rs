@@ -153,6 +153,21 @@ impl Lane {
         self.scheduler.give_back(done, self.now);
     }
 
+    /// The connection breaks during the turn, or none is to be had.
+    fn end_unreached(&mut self, turn: Turn) {
+        let (again, _, of) = turn.into_parts();
+        self.now += self.took;
+        let done = Done {
+            again,
+            at_fault: HashSet::new(),
+            took: None,
+            took_long: false,
+            silence: None,
+            of,
+        };
+        self.scheduler.give_back(done, self.now);
+    }
+
     /// The fast lane had no answer to the messages of these conversations.
     fn had_no_answer(&mut self, conversations: impl IntoIterator<Item = u128>) {
         let flows: HashSet<Flow> = conversations.into_iter().map(flow).collect();

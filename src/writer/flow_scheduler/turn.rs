@@ -39,6 +39,14 @@ pub(in crate::writer) struct Done {
     pub of: TurnOf,
 }
 
+impl Done {
+    /// There was no answer, and not for what was sent: the connection broke, none was to be had, or
+    /// the database did not answer over another one either.
+    pub(super) fn is_unreached(&self) -> bool {
+        self.took.is_none() && self.silence.is_none()
+    }
+}
+
 /// The turn that [`Done`] is about.
 pub(in crate::writer) struct TurnOf {
     pub(super) flows: Vec<Flow>,

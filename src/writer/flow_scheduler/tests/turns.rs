@@ -206,3 +206,30 @@ fn when_one_that_was_at_fault_goes_through_the_others_are_looked_at_together() {
     lane.end(turn, &[free]);
     assert_eq!(lane.next_turn().messages.len(), 2);
 }
+
+/// As when the disk was full, so that each of them is at fault, and then the server is away: each
+/// turn is a connection that is tried, and a line of the log.
+#[test]
+fn while_the_database_is_away_turns_come_ever_more_seldom_however_many_flows_wait() {
+    let mut lane = Lane::new(100);
+    for conversation in 0..50 {
+        lane.push(conversation);
+    }
+    for waiting in lane.scheduler.flows.values_mut() {
+        waiting.alone = true;
+    }
+    let mut rests = |turns| {
+        let mut rests = Vec::new();
+        for _ in 0..turns {
+            let ended = lane.now;
+            let turn = lane.next_turn();
+            rests.push((lane.now - ended).as_millis());
+            lane.end_unreached(turn);
+        }
+        let turn = lane.next_turn();
+        lane.end(turn, &[]);
+        rests
+    };
+    assert_eq!(rests(8), [0, 50, 100, 200, 400, 800, 1000, 1000]);
+    assert_eq!(rests(3), [0, 50, 100], "it was there in between");
+}
