@@ -91,12 +91,15 @@ $$;
 
 -- messages -----------------------------------------------------------------------------------------
 
--- Whether an answer can hold the content: as JSON, with six bytes for one, it has to fit into a text, and a few such texts into a
--- message of PostgreSQL's protocol (1 GB each). No constraint of the table: that would cost each message 11 thousand instructions,
+-- Whether an answer can hold the content: as JSON it has to fit into the room for all answers that wait to be taken (ANSWERS_BYTES, 64
+-- MiB), with 1 MiB for what stands around it. A byte of it takes up to six there: only what is long enough is measured. No constraint of the table: that would cost each message 11 thousand instructions,
 -- and those of pgchat itself have a lower limit (MAX_MESSAGE_BYTES).
 create function chat_has_answerable_size(m messages) returns boolean
-language sql immutable parallel safe
-as $$ select octet_length(m.content) <= 67108864 $$;
+language sql stable parallel safe
+as $$
+  select octet_length(m.content) <= 10485760
+         or octet_length(m.content) <= 66060286 and octet_length(to_json(m.content)::text) <= 66060288
+$$;
 
 -- Whether all times of a message can be shown: RFC 3339 has years of four digits.
 create function chat_has_shown_times(m messages) returns boolean
@@ -134,7 +137,7 @@ begin
     raise exception 'client_message_id must be 1 to 64 bytes' using errcode = 'check_violation';
   end if;
   if not chat_has_answerable_size(new) then
-    raise exception 'content must be at most 64 MiB' using errcode = 'check_violation';
+    raise exception 'content must be at most 64 MiB as JSON, less 1 MiB for what stands around it' using errcode = 'check_violation';
   end if;
   if not chat_has_shown_times(new) then
     raise exception 'the times of a message must be in the years 1 to 9999' using errcode = 'check_violation';
@@ -383,7 +386,7 @@ begin
     raise exception 'client_message_id must be 1 to 64 bytes' using errcode = 'check_violation';
   end if;
   if not chat_has_answerable_size(new) and chat_has_answerable_size(old) then
-    raise exception 'content must be at most 64 MiB' using errcode = 'check_violation';
+    raise exception 'content must be at most 64 MiB as JSON, less 1 MiB for what stands around it' using errcode = 'check_violation';
   end if;
   if not chat_has_shown_times(new) and chat_has_shown_times(old) then
     raise exception 'the times of a message must be in the years 1 to 9999' using errcode = 'check_violation';

@@ -474,8 +474,10 @@ begin
   if client_message_id is not null and octet_length(client_message_id) not between 1 and 64 then
     raise exception 'client_message_id must be 1 to 64 bytes' using errcode = 'check_violation';
   end if;
-  if octet_length(content) > 67108864 then -- as chat_has_answerable_size(); no trigger looks at what is stored below
-    raise exception 'content must be at most 64 MiB' using errcode = 'check_violation';
+  -- As chat_has_answerable_size(): no trigger looks at what is stored below.
+  if octet_length(content) > 10485760
+     and (octet_length(content) > 66060286 or octet_length(to_json(content)::text) > 66060288) then
+    raise exception 'content must be at most 64 MiB as JSON, less 1 MiB for what stands around it' using errcode = 'check_violation';
   end if;
   message_type := coalesce(message_type, 'text');
   if message_type not in ('text', 'image', 'file') then

@@ -157,3 +157,44 @@ async fn a_content_that_no_answer_could_hold_is_refused() {
     let why = scene.refused("23514", &send).await;
     assert!(why.contains("at most 64 MiB"), "{why}");
 }
+
+/// A line feed takes two bytes there, a control character six, and all that waits to be taken has 64 MiB.
+#[tokio::test]
+async fn a_content_counts_as_it_is_in_json() {
+    let scene = Scene::set().await;
+    let conversation = scene.conversation;
+    scene.database.execute(&scene.insert(ALICE, "small")).await;
+    for (sign, count) in [
+        ("x", 66_060_286),
+        ("\\n", 33_030_143),
+        ("\\x01", 11_010_048),
+    ] {
+        let more = format!("'x' || repeat(e'{sign}', {count})");
+        for refused in [
+            format!("update messages set content = {more}"),
+            scene.insert(ALICE, "small").replace("'small'", &more),
+            format!("select chat_send_message('{conversation}', '{ALICE}', {more})"),
+        ] {
+            let why = scene.refused("23514", &refused).await;
+            assert!(why.contains("at most 64 MiB"), "{why}");
+        }
+    }
+}
+
+/// Both participants' lists have it in full.
+#[tokio::test]
+async fn the_longest_content_that_is_taken_has_room_in_an_answer() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    database
+        .execute(&format!(
+            "insert into messages (conversation_id, sender_id, content)
+             values ('{conversation}', '{ALICE}', repeat(e'\\n', 33030143))"
+        ))
+        .await;
+    for user in [ALICE, BORIS] {
+        let path = format!("/api/v1/chat/users/{user}/conversations");
+        replica.api().get(&path).await.ok(200);
+    }
+}
