@@ -728,9 +728,15 @@ begin
 end
 $$;
 
--- The same of messages, in a transaction of its own: triggers of the host's run for these updates, and one may refuse them. Nothing is
--- published, and no revision changes. Returns how many rows have lost their numbers.
-create function chat_forget_foreign_numbers_of_messages(max_rows integer) returns bigint
+-- The same of messages, in a transaction of its own: triggers of the host's run for these updates, and may refuse some, or drop them. Those
+-- keep their numbers, so they are still the first: the first `passed` are left out, and the ones behind them have their turn. Nothing is
+-- published, and no revision changes.
+--
+-- `chosen`: how many rows were found, those that somebody else has locked included; there are no more behind them if it is less than
+-- `max_rows`. `forgotten`: those that have lost their numbers. `kept`: those that were updated in vain. `refusal`: why, of one that a trigger
+-- has refused.
+create function chat_forget_foreign_numbers_of_messages(
+  max_rows integer, passed bigint, out chosen bigint, out forgotten bigint, out kept bigint, out refusal text)
 language plpgsql
 security definer
 set search_path from current
@@ -740,19 +746,32 @@ as $$
 #variable_conflict use_variable
 declare
   ids uuid[];
-  forgotten bigint;
+  one uuid;
 begin
+  -- Not locked yet: those that are passed by would be, too.
   ids := array(select m.id from messages m
                 where greatest(m.change_xid, m.read_xid) >= pg_snapshot_xmax(pg_current_snapshot())
-                order by greatest(m.change_xid, m.read_xid) limit max_rows
-                  for no key update skip locked);
-  with updated as (
+                order by greatest(m.change_xid, m.read_xid) limit max_rows offset passed);
+  chosen := cardinality(ids);
+  ids := array(select m.id from unnest(ids) f
+                cross join lateral (select m.id from messages m where m.id = f limit 1
+                                       for no key update skip locked) m);
+  begin
     -- chat_messages_before_update() takes them away.
-    update messages m set is_read = m.is_read where m.id = any (ids)
-    returning greatest(m.change_xid, m.read_xid) as xid
-  )
-  select count(*) into forgotten from updated u
-   where u.xid is null or u.xid < pg_snapshot_xmax(pg_current_snapshot());
-  return forgotten;
+    update messages m set is_read = m.is_read where m.id = any (ids);
+  exception when others then
+    -- Which of them it is nobody knows.
+    foreach one in array ids loop
+      begin
+        update messages m set is_read = m.is_read where m.id = one;
+      exception when others then
+        refusal := format('%s (%s)', sqlerrm, sqlstate);
+      end;
+    end loop;
+  end;
+  select count(*) into kept from unnest(ids) f
+   cross join lateral (select greatest(m.change_xid, m.read_xid) as xid from messages m where m.id = f limit 1) m
+   where m.xid is distinct from chat_own_xid(m.xid);
+  forgotten := cardinality(ids) - kept;
 end
 $$;

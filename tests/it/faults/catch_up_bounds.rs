@@ -247,6 +247,69 @@ async fn a_trigger_that_refuses_updates_of_messages_keeps_no_other_rows_their_fo
     eventually("all numbers are forgotten", none).await;
 }
 
+/// Messages with numbers to come, each with its own: `kept` of them, whose change a trigger of the host's meets with `then`, and `others`
+/// behind them.
+async fn with_kept_messages(kept: i64, others: i64, then: &str) -> Database {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let restored = format!(
+        "set session_replication_role = replica;
+         insert into messages (conversation_id, sender_id, reader_id, content, seq, create_xid, change_xid)
+         select '{conversation}', '{ALICE}', '{BORIS}', case when n <= {kept} then 'kept' else 'restored' end, n,
+                x.number, x.number
+           from generate_series(1, {kept} + {others}) n
+          cross join lateral (select (1000000000 + n)::text::xid8 as number) x;
+         update conversations set last_seq = {kept} + {others}"
+    );
+    database.execute(&restored).await;
+    let keep = format!(
+        "create function host_keeps() returns trigger language plpgsql as $$
+         begin if old.content = 'kept' then {then} end if; return new; end $$;
+         create trigger host_keeps before update on messages for each row execute function host_keeps()"
+    );
+    database.execute_as_owner(&keep).await;
+    database
+}
+
+/// One, or more than a step has. They are looked at first, since their numbers are the lowest.
+#[tokio::test]
+async fn messages_whose_change_a_trigger_refuses_or_drops_keep_no_others_their_foreign_numbers() {
+    for (kept, then, told) in [
+        (1, "return null;", "it was dropped"),
+        (1500, "return null;", "it was dropped"),
+        (1, "raise 'nothing changes';", "nothing changes (P0001)"),
+        (1500, "raise 'nothing changes';", "nothing changes (P0001)"),
+    ] {
+        let database = with_kept_messages(kept, 2500, then).await;
+        let replica = Replica::start(&database, &[]).await;
+        let foreign = format!("({FOREIGN}) as foreign_rows");
+        eventually("all others are without", async || {
+            (database.count(&foreign).await == kept).then_some(())
+        })
+        .await;
+        let warning = format!("{kept} messages keep transaction numbers of another cluster");
+        eventually("a warning", async || {
+            replica.log().contains(&warning).then_some(())
+        })
+        .await;
+        assert!(replica.log().contains(told), "{}", replica.log());
+        let all_kept = "messages where content = 'kept' and change_xid > '1000000000'";
+        assert_eq!(database.count(all_kept).await, kept, "{then}");
+    }
+}
+
+/// Where triggers let none be changed, a look is not through all that were restored.
+#[tokio::test]
+async fn a_look_for_foreign_numbers_ends_after_ten_thousand_messages_that_keep_theirs() {
+    let database = with_kept_messages(11_500, 0, "return null;").await;
+    let replica = Replica::start(&database, &[]).await;
+    eventually("a warning", async || {
+        let warning = "10000 messages keep transaction numbers of another cluster";
+        replica.log().contains(warning).then_some(())
+    })
+    .await;
+}
+
 /// What callers see of messages.
 const STATES: &str = "select string_agg(concat_ws(' ', id, content, is_read, revision, updated_at), ';' order by id) from messages";
 
