@@ -219,7 +219,7 @@ settings! {
              waits for. Beyond that the sockets that are furthest behind are closed.";
         WRITER_QUEUE = "10000", Number(1, 1_000_000),
             "Messages that wait for their transaction, and as many again that wait for a row another program \
-             holds; beyond that 503.";
+             holds or are long (more than 8 KiB); beyond that 503.";
         WRITER_BATCH = "500", Number(1, 10_000),
             "Messages in one transaction.";
         CATCH_UP_CHANGES = "100000", Number(1, 10_000_000),

@@ -8,7 +8,7 @@ use log::Level;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::sending::interrupted;
+use super::sending::{ended, interrupted};
 use super::{Incoming, Session, hold_back};
 use crate::error::Error;
 use crate::limits::{FRAMES_OF_A_REPLAY, SMALL};
@@ -88,7 +88,13 @@ where
 
     async fn resume(&mut self, cursor: &str) -> Result<Resume, CloseReason> {
         let turn = self.wait_for_turn().await?;
-        let resumed = self.services.replay.resume(turn, cursor).await;
+        let services = Arc::clone(&self.services);
+        let resumed = tokio::select! {
+            biased;
+            reason = ended(&services, &self.closing, &self.expiry) => return Err(reason),
+            // Though its queue runs over meanwhile: with what is read here, it goes on from there when it comes back.
+            resumed = services.replay.resume(turn, cursor) => resumed,
+        };
         resumed.map_err(|error| self.replay_failed(&error))
     }
 

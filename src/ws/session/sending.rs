@@ -100,6 +100,19 @@ pub(super) async fn interrupted(
     closing: &CancellationToken,
     expiry: &Expiry,
 ) -> CloseReason {
+    tokio::select! {
+        biased;
+        why = subscription.given_up() => why.into(),
+        reason = ended(services, closing, expiry) => reason,
+    }
+}
+
+/// What ends a session however well it goes: its token ends, or the replica closes.
+pub(super) async fn ended(
+    services: &Services,
+    closing: &CancellationToken,
+    expiry: &Expiry,
+) -> CloseReason {
     let leave = async {
         closing.cancelled().await;
         // At a random time in the spread, as whoever is served.
@@ -107,7 +120,6 @@ pub(super) async fn interrupted(
     };
     tokio::select! {
         biased;
-        why = subscription.given_up() => why.into(),
         () = until(expiry.end()) => CloseReason::TokenExpired,
         () = leave => CloseReason::Restart,
     }

@@ -99,8 +99,12 @@ fn errors(operation: &Value) -> Vec<(&str, &str, &Value)> {
     all
 }
 
+/// Of a replica that knows users by their tokens.
+const JWT: [(&str, &str); 2] = [("JWT_SECRET", SECRET), ("SERVER_HOST", "127.0.0.1")];
+
 /// Replicas of one database that are made to refuse.
-struct Unkind {
+struct Unkind<'a> {
+    database: &'a Database,
     trusted: Replica,
     jwt: Replica,
     /// It takes one message a second of a user.
@@ -115,20 +119,20 @@ struct Unkind {
     host: Client,
 }
 
-impl Unkind {
-    async fn start(database: &Database) -> Self {
+impl<'a> Unkind<'a> {
+    async fn start(database: &'a Database) -> Self {
         let deactivated = database.add_users(1).await[0];
         let sql = format!("update users set is_active = false where id = '{deactivated}'");
         database.execute(&sql).await;
         let trusted = [("RATE_LIMIT_PER_SECOND", "0")];
-        let jwt = [("JWT_SECRET", SECRET), ("SERVER_HOST", "127.0.0.1")];
-        let discreet = [jwt[0], jwt[1], ("USER_DIRECTORY", "services")];
+        let discreet = [JWT[0], JWT[1], ("USER_DIRECTORY", "services")];
         let strict = [("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "1")];
         let trusted = Replica::start(database, &trusted).await;
         until_searchable(&trusted).await;
         Self {
+            database,
             trusted,
-            jwt: Replica::start(database, &jwt).await,
+            jwt: Replica::start(database, &JWT).await,
             strict: Replica::start(database, &strict).await,
             hasty: Replica::start(database, &[("BODY_TIMEOUT_SECONDS", "1")]).await,
             discreet: Replica::start(database, &discreet).await,
@@ -148,9 +152,14 @@ impl Unkind {
     }
 
     /// While no read comes to its end: one of 64 and one more, the only one that is answered.
+    ///
+    /// All of them are waited for, however long the reads are held, and however many of them are made one after the other. And the replica
+    /// is a new one, to which the user is known from now on: it would look for a user whom it knows no longer in a table that is held.
     async fn too_many_reads(&self, operation: &Operation<'_>) -> Reply {
+        let patient = [UNHURRIED_SEARCH, ("DB_TIMEOUT_SECONDS", "60")];
+        let replica = Replica::start(self.database, &[&JWT[..], &patient].concat()).await;
         let ask = || {
-            let request = operation.example(&self.jwt, &[]);
+            let request = operation.example(&replica, &[]);
             Reply::to(request.bearer_auth(token(AMELIE)))
         };
         assert_eq!(ask().await.status, 200, "the user is known now");

@@ -7,6 +7,7 @@ use chrono::{DateTime, FixedOffset};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use super::replay_permits::{holding_replays, until_replays_wait};
 use super::*;
 
 /// What a busy machine adds to a time that somebody waits on purpose.
@@ -257,4 +258,28 @@ async fn a_drain_ends_within_its_grace_when_the_database_is_silent() {
     // Refused or cut, and in no case acknowledged.
     let answer = unanswered.await.expect("a request");
     assert!(matches!(answer, Ok(503) | Err(_)), "{answer:?}");
+}
+
+/// The replay alone would keep the replica until the end of the grace, which is longer than a test waits.
+#[tokio::test]
+async fn a_drain_does_not_wait_for_what_is_read_for_a_client_that_came_back() {
+    let database = Database::fresh().await;
+    let times = [
+        ("SHUTDOWN_GRACE_SECONDS", "300"),
+        ("DB_TIMEOUT_SECONDS", "300"),
+    ];
+    let mut replica = Replica::start(&database, &quick(&times)).await;
+    let cursor = settled_cursor(&replica, BORIS).await;
+    let _holder = holding_replays(&database).await;
+    let path = format!("/ws?user_id={BORIS}&cursor={cursor}");
+    let coming = Raw::upgrade_to(&replica, &path).await;
+    until_replays_wait(&database, 1).await;
+
+    replica.terminate();
+
+    let said = within("it is let go", coming.until_closed()).await;
+    assert_eq!(close_code(&said), Some(1012));
+    assert_eq!(replica.ended().await.code(), Some(0));
+    let log = replica.log();
+    assert!(!log.contains("were still open"), "{log}");
 }
