@@ -28,7 +28,7 @@ async fn who_polls_without_a_pause_is_refused_for_a_while_and_nobody_else_is() {
     assert_eq!(refused.header("retry-after"), "1");
     assert_eq!(
         refused.refused(429, "too_many_requests"),
-        "this user sends or asks too fast"
+        "this user makes too many requests"
     );
     // Nothing is read without a cursor; a server asks for whomever it likes.
     get(&replica, &path, &token(ALICE)).await.ok(200);

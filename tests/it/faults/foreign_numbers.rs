@@ -18,7 +18,7 @@ const RESTORED: &str = "
     set local session_replication_role = origin";
 
 const OTHERS: &str = "chat_forget_foreign_numbers(100)";
-const MESSAGES: &str = "chat_forget_foreign_numbers_of_messages(100)";
+const MESSAGES: &str = "(chat_forget_foreign_numbers_of_messages(100, 0)).forgotten";
 
 async fn number(client: &Client, expression: &str) -> i64 {
     let row = client.query_one(&format!("select {expression}"), &[]).await;

@@ -52,7 +52,7 @@ async fn a_users_messages_are_emptied_in_portions_and_nobody_elses() {
         .await;
     let page = include_str!("../../../docs/retention.md");
     let (_, recipe) = page
-        .split_once("(3) empty their messages")
+        .split_once("3. Empty their messages")
         .expect("the recipe");
     let recipe = blocks(recipe, "sql")[0];
     assert!(recipe.contains("limit 5000"), "{recipe}");

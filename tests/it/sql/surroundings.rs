@@ -120,7 +120,7 @@ async fn the_messages_of_a_statement_may_be_more_than_fits_into_an_array() {
 async fn the_longest_content_is_stored_whichever_way_it_comes() {
     let database = Database::fresh().await;
     let conversation = database.conversation(ALICE, BORIS).await;
-    let longest = "repeat('x', 67108864)";
+    let longest = "repeat('x', 66060286)";
     for statement in [
         format!("select chat_send_message('{conversation}', '{ALICE}', {longest}) is null"),
         format!(
@@ -135,7 +135,7 @@ async fn the_longest_content_is_stored_whichever_way_it_comes() {
                  {statement}"
             ))
             .await;
-        let stored = "messages where octet_length(content) = 67108864";
+        let stored = "messages where octet_length(content) = 66060286";
         assert_eq!(database.count(stored).await, 1, "{statement}");
     }
 }
