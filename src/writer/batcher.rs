@@ -71,12 +71,13 @@ impl Batcher {
         }
     }
 
-    /// Takes a message from the queue, while no batch is under way: behind the others of its flow.
+    /// Takes a message from the queue, while no batch is under way: behind the others of its flow. A long one for which the slow lane
+    /// has no room delays the others, but is not refused, nor are those ahead of it.
     pub fn admit(&mut self, pending: Pending) {
         let flow = pending.flow();
         if self.slow_lane.holds(flow) {
             self.hold(pending);
-        } else if pending.is_long() {
+        } else if pending.is_long() && self.slow_lane.has_room(&pending, self.waiting.len()) {
             for ahead in self.waiting.take_out(|waiting| waiting.flow() == flow) {
                 self.hold(ahead);
             }

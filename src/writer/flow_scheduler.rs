@@ -106,6 +106,13 @@ impl FlowScheduler {
         self.messages
     }
 
+    /// Whether this message may wait, and so many others with it.
+    pub fn has_room(&self, pending: &Pending, others: usize) -> bool {
+        let holder = Holder::User(pending.outgoing.message.sender);
+        self.messages + others < self.capacity
+            && self.budget.reserve(holder, pending.bytes()).is_some()
+    }
+
     /// Behind what waits of its flow. Comes back where as many wait as may, or as many bytes.
     pub fn push(&mut self, mut pending: Pending, now: Instant) -> Option<Pending> {
         if pending.deadline <= now {

@@ -54,6 +54,11 @@ impl SlowLane {
         self.scheduler.is_empty()
     }
 
+    /// Whether this message may wait here, and so many others with it.
+    pub fn has_room(&self, pending: &Pending, others: usize) -> bool {
+        self.scheduler.has_room(pending, others)
+    }
+
     /// Behind what waits of its flow. Comes back where too many wait.
     pub fn push(&mut self, pending: Pending) -> Option<Pending> {
         self.scheduler.push(pending, Instant::now())

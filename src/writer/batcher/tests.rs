@@ -127,6 +127,27 @@ async fn each_flow_is_in_one_lane_and_in_order_whatever_of_it_is_long() {
     }
 }
 
+/// One more would be refused there, and so would what it takes with it.
+#[tokio::test]
+async fn a_long_message_for_which_the_slow_lane_has_no_room_goes_with_the_others() {
+    let (mut batcher, stats) = batcher(&[("DB_HOST", "127.0.0.1")]);
+    let of = |conversation, length: usize| {
+        pending_content("x".repeat(length), conversation, TIME, Box::new(|_| {}))
+    };
+    for _ in 2..LIMITS.queue {
+        batcher.admit(of(0, LONG_MESSAGE + 1));
+    }
+    assert!(batcher.waiting.is_empty());
+    for flow in 1..=2 {
+        batcher.admit(of(flow, 1));
+    }
+    batcher.admit(of(1, LONG_MESSAGE + 1));
+    let waiting = batcher.waiting.take_batch(usize::MAX);
+    let lengths: Vec<usize> = waiting.iter().map(Pending::bytes).collect();
+    assert_eq!(lengths, [1, 1, LONG_MESSAGE + 1]);
+    assert_eq!(stats.refused.load(Ordering::Relaxed), 0);
+}
+
 #[tokio::test]
 async fn a_message_that_three_batches_have_found_busy_moves_to_the_slow_lane() {
     let (mut batcher, _) = batcher(&[("DB_HOST", "127.0.0.1")]);
