@@ -208,8 +208,8 @@ export interface ChatSettings {
   /** With `getToken` it may be left out where the service reads tokens (`AUTH_MODE=jwt`): then it is whose token it is, by the claim that the service looks at. */
   userId?: string;
   /**
-   * A JWT. Called when there is none yet, when one was refused (`refusal`: why), and 60 s before it expires (for a token of less than four
-   * minutes: in its last quarter). If it gives the same one then, or if it or the renewal fails, it is called again after half of the time that is left, at least 5 s; until another one has come the one in use goes on being used. It may take its time, as a login by hand does, but has to end: it is not called again before. What waits for it fails after `timeoutMs`, and the client tries
+   * A JWT. Called when there is none yet, when one was refused (`refusal`: why), and 60 s before it expires (where it had no more
+   * than that left when it was presented: in the last quarter of it). If it gives the same one then, or if it or the renewal fails, it is called again after half of the time that is left, at least 5 s; until another one has come the one in use goes on being used. It may take its time, as a login by hand does, but has to end: it is not called again before. What waits for it fails after `timeoutMs`, and the client tries
    * again; a token that comes later still counts.
    */
   getToken?: (refusal?: string) => string | Promise<string>;
