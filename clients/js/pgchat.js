@@ -149,7 +149,7 @@ export function createChatClient(options = {}) {
       socket.onmessage = receive;
       socket.onclose = ({ code, reason }) => lost(code, reason);
       socket.onerror = () => {};
-      Object.assign(socket, { cursor, active });
+      Object.assign(socket, { cursor: held ? undefined : cursor, active });
       timer('alive', timeoutMs, () => lost(1006, 'no answer in time'));
     } catch (error) {
       unreachable(mine, error);

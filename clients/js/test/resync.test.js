@@ -47,7 +47,7 @@ test('a reload that had not ended when the connection was lost is asked for agai
   hers[1].done();
   second.send('chat_message', { id: 'm2', updatedAt: '1' }, 'after 2');
   await next(chat, 'chat_message');
-  assert.equal(chat.cursor, 'old', 'not all are done');
+  assert.equal(chat.cursor, undefined, 'not all are done');
   also[1].done();
   await eventually(() => chat.cursor === 'after 2');
   second.close(1013);
@@ -113,7 +113,8 @@ test('a reload that ends during the next handshake does not count for what that 
   await eventually(() => chat.cursor === 'fresh');
   second.greet({ cursor: 'start 2' });
   await eventually(() => all.length === 2);
-  assert.equal(chat.cursor, 'old');
+  // Not the old one: by that a page would tell a greeting that repeats what it was asked with, behind which a reload is asked for once more.
+  assert.equal(chat.cursor, undefined);
   // The app has cleared what the first reload brought.
   all[1].failed(new Error('not loaded'));
   await eventually(() => chat.errors.length);
